@@ -1,0 +1,109 @@
+"""python -m empirical: real images with coarse labels, and what theory predicts for a network trained on them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from empirical.predict import Config, Prediction
+from theory.console import console, run
+
+PREDICT_EXAMPLES = """
+Examples:\n
+  python -m empirical predict --data digits\n
+  python -m empirical predict --data fashion-mnist --components 4\n
+  python -m empirical predict --data images:cifar10-images.tar.xz --map halves --width 64 --out runs/halves\n
+"""
+SHOWN = ("loss", "fine_share", "nc1_trace_ratio_coarse", "cdnv_coarse", "mahalanobis", "lda_accuracy")
+DEFAULTS = Config()
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help=__doc__, epilog=PREDICT_EXAMPLES)
+
+
+@app.callback()
+def _program() -> None:
+    """Real images with coarse labels."""
+
+
+@app.command(epilog=PREDICT_EXAMPLES)
+def predict(
+    data: Annotated[str, typer.Option(help="digits, fashion-mnist, mnist or images:PATH.")] = "digits",
+    root: Annotated[Path | None, typer.Option(help="Folder of the IDX files.")] = None,
+    map_: Annotated[
+        str, typer.Option("--map", help="mod, halves, random:SEED, or a list 0,1,0,1.")
+    ] = DEFAULTS.map,
+    components: Annotated[
+        int, typer.Option(help="Gaussians fitted to each fine class.")
+    ] = DEFAULTS.components,
+    fit_in: Annotated[
+        str, typer.Option(help="class-means or all: where to look for them.")
+    ] = DEFAULTS.fit_in,
+    dim: Annotated[int, typer.Option(help="Principal components kept.")] = DEFAULTS.dim,
+    width: Annotated[int, typer.Option(help="Neurons.")] = DEFAULTS.width,
+    steps: Annotated[int, typer.Option(help="Descent steps.")] = DEFAULTS.steps,
+    learning_rate: Annotated[float, typer.Option(help="Of full-batch descent.")] = DEFAULTS.learning_rate,
+    weight_decay: Annotated[float, typer.Option(help="lambda, on both layers.")] = DEFAULTS.weight_decay,
+    scale: Annotated[float, typer.Option(help="Of the initial weights.")] = DEFAULTS.scale,
+    seed: Annotated[int, typer.Option(min=0, help="Of the initial weights and of the fit.")] = DEFAULTS.seed,
+    records: Annotated[int, typer.Option(help="Recorded times.")] = DEFAULTS.records,
+    dynamics: Annotated[
+        str, typer.Option(help="descent or flow, on the population loss.")
+    ] = DEFAULTS.dynamics,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda, for the training.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Output folder [default: runs/predict-DATA].")] = None,
+) -> None:
+    """Predict a network's Moments from Gaussians fitted to its data, train the network, and compare.
+
+    No parameter is fitted to the network: theory starts from the same initial weights.
+    """
+    # Torch and scikit-learn load here, not for --help.
+    from empirical.data import load
+    from empirical.predict import predict as compare
+    from empirical.prediction_figure import draw
+    from sims.plotting import save
+    from sims.run_folder import writable_folder, write_atomic
+
+    config = Config(
+        map=map_,
+        components=components,
+        fit_in=fit_in,
+        dim=dim,
+        width=width,
+        steps=steps,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        scale=scale,
+        seed=seed,
+        records=records,
+        dynamics=dynamics,
+    )
+    folder = writable_folder(out or Path("runs") / f"predict-{data.replace(':', '-').replace('/', '-')}")
+    images = load(data, root, progress=True)
+    result = compare(images, config, device=device, folder=folder, progress=True)
+    console.print(_table(result, data))
+    title = f"{data}, {components} Gaussians a fine class, width {width}: no fitted parameter"
+    write_atomic(folder / "prediction.json", json.dumps(result.report(), indent=1))
+    paths = [folder / "prediction.json", *save(draw(result.rows(), title), folder, "prediction")]
+    console.print("written: " + ", ".join(str(p) for p in paths), soft_wrap=True)
+
+
+def _table(result: Prediction, data: str) -> Table:
+    seconds = ", ".join(f"{name} {value:.1f} s" for name, value in result.seconds.items())
+    table = Table(title=f"{data}: predicted against observed ({seconds})")
+    for column in ("step", "time", "observable", "predicted", "observed", "error", "test images"):
+        table.add_column(column, justify="left" if column == "observable" else "right")
+    shown = [row for row in result.rows() if row["observable"] in SHOWN]
+    for last, row in zip([*shown[1:], None], shown, strict=True):
+        ends = last is None or last["observable"] != row["observable"]
+        numbers = (f"{row[part]:.4f}" for part in ("predicted", "observed"))
+        cells = (str(row["step"]), f"{row['time']:.4g}", row["observable"], *numbers)
+        table.add_row(*cells, f"{100 * row['error']:.2f} %", f"{row['test']:.4f}", end_section=ends)
+    return table
+
+
+if __name__ == "__main__":
+    run(app)

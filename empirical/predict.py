@@ -1,0 +1,224 @@
+"""T13: theory, fitted to the images with no free parameter, against the network trained on them.
+
+A Gaussian mixture is fitted to the training inputs, R Gaussians a fine class. Exact population descent on it, from
+the network's own initial weights, predicts the Moments of the representation; the network trained on the images
+gives the observed ones. Every observable is the same function on both.
+
+Source: this project, T13.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from empirical import two_layer
+from empirical.coarse_maps import coarse_map
+from empirical.data import Dataset
+from empirical.preprocess import Preprocess
+from sims import Trajectory, population_descent, population_flow
+from sims.initial_weights import gaussian
+from sims.run_folder import environment
+from theory import Mixture, Moments, checks, observables
+from theory.mixture import class_mean_directions
+from theory.targets import centred_one_hot
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one comparison; the defaults are those of T13's trial.
+
+    Attributes:
+        map: coarse map by name or list (empirical.coarse_maps)
+        components: R, Gaussians fitted to each fine class
+        fit_in: "class-means" looks for them in the span of the fine class means, "all" in all of the inputs
+        dim: principal components kept
+        width: m
+        steps, learning_rate, weight_decay: of full-batch descent
+        scale: initial weights are scale * N(0, 1) / sqrt(fan-in)
+        seed: of the initial weights and of the fit
+        records: about how many times to record along training
+        dynamics: "descent" predicts with descent on the population loss at the same learning rate, "flow" with
+            gradient flow
+    """
+
+    map: str = "mod"
+    components: int = 4
+    fit_in: str = "class-means"
+    dim: int = 32
+    width: int = 32
+    steps: int = 1200
+    learning_rate: float = 0.3
+    weight_decay: float = 1e-3
+    scale: float = 0.5
+    seed: int = 0
+    records: int = 12
+    dynamics: str = "descent"
+
+    def recorded_steps(self) -> NDArray[np.int64]:
+        """Step 0 and steps spaced evenly in their logarithm up to the last."""
+        spaced = np.geomspace(1, max(self.steps, 1), max(self.records, 2)).round().astype(np.int64)
+        return np.unique(np.concatenate([[0], spaced[spaced <= self.steps]]))
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Predicted and observed along training.
+
+    Attributes:
+        config: the settings
+        coarse_map: (C,)
+        predicted: the population's trajectory
+        observed: the trained network's record, with test moments
+        seconds: spent on "fit", "theory" and "training"
+    """
+
+    config: Config
+    coarse_map: NDArray[np.int64]
+    predicted: Trajectory
+    observed: two_layer.TrainingRecord
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def tables(self) -> dict[str, list[dict[str, float]]]:
+        """For "predicted", "observed" and "test", every scalar observable at each recorded time, and the loss."""
+        parts = {
+            "predicted": (self.predicted.moments, self.predicted.loss),
+            "observed": (self.observed.moments, self.observed.loss),
+            "test": (self.observed.test_moments, np.full(self.observed.loss.size, np.nan)),
+        }
+        return {
+            part: [
+                {"loss": float(v)} | observables.table(m, self.coarse_map) for m, v in zip(*pair, strict=True)
+            ]
+            for part, pair in parts.items()
+        }
+
+    def course(self, name: str) -> dict[str, Array]:
+        """One observable at each recorded time, (T,): predicted, observed on training images, and on test images.
+
+        NaN where the observable is not defined.
+        """
+        return {
+            part: np.array([table.get(name, np.nan) for table in tables])
+            for part, tables in self.tables.items()
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row an observable and recorded time, with the relative error of the prediction."""
+        rows = []
+        for name in self.tables["observed"][-1]:
+            course = self.course(name)
+            error = relative_error(course["predicted"], course["observed"])
+            for i, step in enumerate(self.observed.steps):
+                values = {part: float(values[i]) for part, values in course.items()}
+                when = {"step": int(step), "time": float(self.observed.times[i]), "observable": name}
+                rows.append(when | values | {"error": float(error[i])})
+        return rows
+
+    def report(self) -> dict[str, Any]:
+        """Everything that the numbers depend on, and the numbers, for JSON."""
+        return {
+            "config": asdict(self.config),
+            "coarse_map": self.coarse_map.tolist(),
+            "seconds": self.seconds,
+            "training": self.observed.info,
+            "rows": self.rows(),
+            "environment": environment(),
+        }
+
+
+def relative_error(predicted: Array, observed: Array) -> Array:
+    """|predicted - observed| / |observed|, elementwise; NaN where the observation is zero or undefined."""
+    safe = np.where(observed == 0, np.nan, np.abs(observed))
+    return np.abs(predicted - observed) / safe
+
+
+def predict(
+    data: Dataset, config: Config, *, device: str = "auto", folder: Path | None = None, progress: bool = False
+) -> Prediction:
+    """Fit, predict, train and compare.
+
+    Args:
+        data: images with fine labels.
+        config: settings; config.map sends the fine labels to the coarse ones that training sees.
+        device: of the training, "auto", "cpu" or "cuda".
+        folder: holds the run folders "theory" and "training", which resume after a kill.
+        progress: show bars with the time left.
+    """
+    fine_to_coarse = coarse_map(config.map, data.num_fine)
+    targets = centred_one_hot(fine_to_coarse)
+    preprocess = Preprocess.fit(data.train_x, config.dim)
+    x, test_x = preprocess.apply(data.train_x), preprocess.apply(data.test_x)
+    W0, A0 = gaussian(
+        config.width, x.shape[1], targets.shape[1], config.scale, np.random.default_rng(config.seed)
+    )
+    clock = _Clock()
+    mixture = _fit(x, data.train_y, fine_to_coarse, config)
+    clock.lap("fit")
+    predicted = _population(mixture, W0, A0, targets, config, folder and folder / "theory", progress)
+    clock.lap("theory")
+    observed = two_layer.train(
+        x,
+        data.train_y,
+        W0,
+        A0,
+        targets=targets,
+        learning_rate=config.learning_rate,
+        steps=config.steps,
+        weight_decay=config.weight_decay,
+        record_at=config.recorded_steps(),
+        test=(test_x, data.test_y),
+        device=device,
+        folder=folder and folder / "training",
+        progress=progress,
+    )
+    clock.lap("training")
+    return Prediction(config, fine_to_coarse, predicted, observed, clock.seconds)
+
+
+def _fit(x: Array, fine: NDArray[np.int64], fine_to_coarse: NDArray[np.int64], config: Config) -> Mixture:
+    checks.one_of("fit_in", config.fit_in, ("class-means", "all"))
+    whole = config.fit_in == "all"
+    directions = None if whole else class_mean_directions(Moments.from_samples(x, fine, fine_to_coarse.size))
+    return Mixture.fit(x, fine, fine_to_coarse, config.components, directions=directions, seed=config.seed)
+
+
+def _population(
+    mixture: Mixture,
+    W0: Array,
+    A0: Array,
+    targets: Array,
+    config: Config,
+    folder: Path | None,
+    progress: bool,
+) -> Trajectory:
+    """The population's trajectory at the recorded steps, by descent or by flow."""
+    checks.one_of("dynamics", config.dynamics, ("descent", "flow"))
+    common: dict[str, Any] = {"targets": targets, "weight_decay": config.weight_decay}
+    common |= {"folder": folder, "progress": progress}
+    steps = config.recorded_steps()
+    if config.dynamics == "descent":
+        return population_descent(mixture, W0, A0, learning_rate=config.learning_rate, steps=steps, **common)
+    return population_flow(mixture, W0, A0, times=steps * config.learning_rate, rtol=1e-6, **common)
+
+
+class _Clock:
+    """Seconds spent between laps, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = now - self._last
+        self._last = now

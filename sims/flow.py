@@ -1,0 +1,273 @@
+"""Gradient flow of the population loss: dW/dt = -dL/dW, dA/dt = -dL/dA.
+
+Integration is SciPy's: DOP853 where the field is smooth, RK45 where ReLU meets noise-free inputs and has kinks.
+Each recorded time starts a fresh integration from the state alone, so that a resumed run repeats an unbroken one
+bit for bit. The error of a step is held below rtol times each weight or, where that is larger, rtol times the
+root mean square of its neuron's weights at the last recorded time: a start at scale 1e-10 is resolved as well
+as one at scale 1.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.integrate import solve_ivp
+
+from sims.population import Field, population_loss
+from sims.run_folder import RunFolder, digest
+from theory import Mixture, Moments, checks, kinematics
+from theory.console import tracked
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """A network along training.
+
+    Attributes:
+        times: (T,)
+        W: (T, m, d) first layer
+        A: (T, K, m) second layer
+        loss: (T,) population loss, weight decay included
+        moments: T Moments of h = phi(W x), one entry a fine class
+        info: what the integrator promised and did: method, rtol, evaluations of the gradient
+    """
+
+    times: Array
+    W: Array
+    A: Array
+    loss: Array
+    moments: list[Moments]
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+def population_flow(
+    mixture: Mixture,
+    W0: ArrayLike,
+    A0: ArrayLike,
+    *,
+    targets: ArrayLike,
+    activation: str = "relu",
+    slope: float = 0.01,
+    loss: str = "squared",
+    weight_decay: float = 0.0,
+    times: ArrayLike,
+    rtol: float = 1e-8,
+    folder: Path | str | None = None,
+    progress: bool = False,
+) -> Trajectory:
+    """Gradient flow on the population loss from (W0, A0), recorded at `times`.
+
+    Args:
+        mixture: the inputs, dimension d.
+        W0, A0: weights at time 0, (m, d) and (K, m), not all zero (zero is a fixed point).
+        targets: (C, K), the training target of each fine class.
+        activation, slope, loss, weight_decay: as in `population_loss`.
+        times: (T,) increasing, >= 0.
+        rtol: error of a step, relative to each weight (see the module).
+        folder: a run folder; recorded times already in it are read back, not integrated again.
+        progress: show a bar with the time left.
+
+    Returns:
+        Trajectory with one entry for each of `times`.
+
+    Raises:
+        ValueError: shapes that do not fit, times that decrease or are negative, non-finite numbers, all-zero weights.
+        RuntimeError: the step size collapsed; the message says where.
+    """
+    if not 1e-13 <= rtol <= 1e-2:
+        raise ValueError(f"rtol must lie in [1e-13, 1e-2], got {rtol}")
+    network = _Network(activation, slope, loss, weight_decay)
+    start = _Start.checked(mixture, W0, A0, targets, network)
+    smooth = activation not in ("relu", "leaky_relu") or bool(mixture.moments.covariances.any())
+    integrator = _Integrator(start.loss, "DOP853" if smooth else "RK45", rtol)
+    config = {"method": integrator.method, "rtol": rtol}
+    return _trajectory(start, integrator, checks.real("times", times, ("T",)), config, folder, progress)
+
+
+def population_descent(
+    mixture: Mixture,
+    W0: ArrayLike,
+    A0: ArrayLike,
+    *,
+    targets: ArrayLike,
+    activation: str = "relu",
+    slope: float = 0.01,
+    loss: str = "squared",
+    weight_decay: float = 0.0,
+    learning_rate: float,
+    steps: ArrayLike,
+    folder: Path | str | None = None,
+    progress: bool = False,
+) -> Trajectory:
+    """Gradient descent on the population loss: the flow's explicit Euler scheme, step by step.
+
+    As `population_flow`, with `steps` (T,) whole numbers in place of times; Trajectory.times is step * learning_rate.
+    It predicts descent on samples without the O(learning_rate) by which descent leaves the flow.
+
+    Raises:
+        RuntimeError: the loss diverged.
+    """
+    if not (np.isfinite(learning_rate) and learning_rate > 0):
+        raise ValueError(f"learning_rate must be a finite number > 0, got {learning_rate}")
+    counts = np.asarray(steps)
+    if not np.issubdtype(counts.dtype, np.integer):
+        raise ValueError(f"steps must be integers, got dtype {counts.dtype}")
+    network = _Network(activation, slope, loss, weight_decay)
+    start = _Start.checked(mixture, W0, A0, targets, network)
+    descent = _Descent(start.loss, learning_rate)
+    config = {"method": "descent", "learning_rate": learning_rate}
+    return _trajectory(start, descent, counts * learning_rate, config, folder, progress)
+
+
+@dataclass(frozen=True)
+class _Network:
+    """What is trained, besides its weights; the fields are arguments of `population_loss`."""
+
+    activation: str
+    slope: float
+    loss: str
+    weight_decay: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """A checked problem and its initial weights."""
+
+    mixture: Mixture
+    W: Array
+    A: Array
+    loss: Field
+    config: dict[str, Any]
+
+    @classmethod
+    def checked(
+        cls,
+        mixture: Mixture,
+        W0: ArrayLike,
+        A0: ArrayLike,
+        targets: ArrayLike,
+        network: _Network,
+    ) -> _Start:
+        loss = population_loss(mixture, targets=targets, **asdict(network))
+        t = np.asarray(targets, dtype=np.float64)
+        W = checks.real("W0", W0, ("m", mixture.dim))
+        A = checks.real("A0", A0, (t.shape[1], W.shape[0]))
+        if not (W.any() or A.any()):
+            raise ValueError("W0 and A0 must not both be zero: zero is a fixed point of the flow")
+        m = mixture.moments
+        inputs = digest(m.weights, m.means, m.covariances, mixture.fine_map, mixture.coarse_map, t, W, A)
+        return cls(mixture, W, A, loss, asdict(network) | {"inputs": inputs})
+
+    def hidden(self, W: Array) -> Moments:
+        """Moments of h = phi(W x), one entry a fine class."""
+        activation, slope = self.config["activation"], self.config["slope"]
+        h = kinematics.propagate(self.mixture.moments, W, activation, slope=slope)
+        return h.pool(self.mixture.fine_map)
+
+
+class _Integrator:
+    """Advances (W, A) from one recorded time to the next by an adaptive Runge-Kutta method."""
+
+    def __init__(self, loss: Field, method: str, rtol: float) -> None:
+        self.loss, self.method, self.rtol, self.evaluations = loss, method, rtol, 0
+
+    def __call__(self, start: float, end: float, W: Array, A: Array) -> tuple[Array, Array]:
+        def velocity(_: float, state: Array) -> Array:
+            _, dW, dA = self.loss(*_unpack(state, W.shape, A.shape))
+            return -np.concatenate([dW.ravel(), dA.ravel()])
+
+        solution = solve_ivp(
+            velocity,
+            (start, end),
+            np.concatenate([W.ravel(), A.ravel()]),
+            method=self.method,
+            t_eval=[end],
+            rtol=self.rtol,
+            atol=self.rtol * _neuron_scale(W, A),
+        )
+        self.evaluations += solution.nfev
+        if not solution.success:
+            reached = solution.t[-1] if solution.t.size else start
+            raise RuntimeError(
+                f"gradient flow stopped between t = {start} and {end} (last output at {reached}): "
+                f"{solution.message} Check that the loss is bounded, or raise rtol = {self.rtol}."
+            )
+        return _unpack(solution.y[:, -1], W.shape, A.shape)
+
+
+class _Descent:
+    """Advances (W, A) from one recorded time to the next by plain gradient steps."""
+
+    def __init__(self, loss: Field, learning_rate: float) -> None:
+        self.loss, self.learning_rate, self.evaluations = loss, learning_rate, 0
+
+    def __call__(self, start: float, end: float, W: Array, A: Array) -> tuple[Array, Array]:
+        for _ in range(round((end - start) / self.learning_rate)):
+            value, dW, dA = self.loss(W, A)
+            self.evaluations += 1
+            if not np.isfinite(value):
+                raise RuntimeError(
+                    f"gradient descent diverged after t = {start}: lower learning_rate = {self.learning_rate}"
+                )
+            W, A = W - self.learning_rate * dW, A - self.learning_rate * dA
+        return W, A
+
+
+def _trajectory(
+    start: _Start,
+    advance: _Integrator | _Descent,
+    times: Array,
+    config: dict[str, Any],
+    folder: Path | str | None,
+    progress: bool,
+) -> Trajectory:
+    """Advance from time to time, storing each state as it is reached, or reading it back where stored."""
+    _require_times(times)
+    config = config | start.config | {"times": times.tolist()}
+    states = [(start.W, start.A)]
+    with nullcontext() if folder is None else RunFolder(folder, config) as run:
+        stored = 0 if run is None else run.completed
+        spans = enumerate(pairwise([0.0, *times.tolist()]))
+        for i, (now, end) in tracked(spans, "population flow", total=times.size, show=progress):
+            if run is not None and i < stored:
+                arrays = run.read(i)
+                states.append((arrays["W"], arrays["A"]))
+                continue
+            states.append(advance(now, end, *states[-1]) if end > now else states[-1])
+            if run is not None:
+                _store(run, i, end, start, *states[-1])
+    W, A = (np.array(part) for part in zip(*states[1:], strict=True))
+    losses = np.array([start.loss(w, a)[0] for w, a in states[1:]])
+    info = config | {"evaluations": advance.evaluations}
+    return Trajectory(times, W, A, losses, [start.hidden(w) for w in W], info)
+
+
+def _store(run: RunFolder, index: int, time: float, start: _Start, W: Array, A: Array) -> None:
+    h = start.hidden(W)
+    moments = {"weights": h.weights, "means": h.means, "covariances": h.covariances}
+    run.write(index, {"W": W, "A": A} | moments, {"time": time, "loss": start.loss(W, A)[0]})
+
+
+def _require_times(times: Array) -> None:
+    if times.size == 0 or times[0] < 0 or (np.diff(times) <= 0).any():
+        raise ValueError(f"times must be non-empty, >= 0 and increasing, got {times.tolist()}")
+
+
+def _neuron_scale(W: Array, A: Array) -> Array:
+    """Root mean square of each neuron's weights, laid out like the state; never below the smallest normal number."""
+    squares = (np.sum(W**2, axis=1) + np.sum(A**2, axis=0)) / (W.shape[1] + A.shape[0])
+    scale = np.maximum(np.sqrt(squares), np.finfo(float).tiny)
+    return np.concatenate([np.repeat(scale, W.shape[1]), np.tile(scale, A.shape[0])])
+
+
+def _unpack(state: Array, W_shape: tuple[int, ...], A_shape: tuple[int, ...]) -> tuple[Array, Array]:
+    split = W_shape[0] * W_shape[1]
+    return state[:split].reshape(W_shape), state[split:].reshape(A_shape)

@@ -1,0 +1,124 @@
+"""The population loss of a two-layer network on a Gaussian mixture, and its exact gradient (THEORY.md, T1).
+
+    h = phi(W x),   f = A h,   L = 1/2 E||f(x) - t||^2 + lambda/2 (||W||^2 + ||A||^2)
+
+Given component j, h has mean hbar_j and covariance S_j, so that with r_j = A hbar_j - t_j
+
+    L = sum_j pi_j { 1/2 ||r_j||^2 + 1/2 tr(A S_j A^T) } + lambda/2 (...).
+
+Centred moments are used throughout: E h h^T would cancel once a class has collapsed to a point.
+Three fields share the interface (W, A) -> (L, dL/dW, dL/dA): one for linear networks, where the mixture enters
+through E x x^T and E t x^T alone, one for noise-free inputs, and one for everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sims import pointwise
+from theory import Mixture, checks, kinematics
+
+Array = NDArray[np.float64]
+Field = Callable[[Array, Array], tuple[float, Array, Array]]
+
+
+def population_loss(
+    mixture: Mixture,
+    *,
+    targets: ArrayLike,
+    activation: str = "relu",
+    slope: float = 0.01,
+    loss: str = "squared",
+    weight_decay: float = 0.0,
+) -> Field:
+    """The function (W, A) -> (L, dL/dW, dL/dA), exact, for weights W (m, d) and A (K, m).
+
+    Args:
+        mixture: distribution of the inputs, dimension d.
+        targets: (C, K), the training target of each fine class.
+        activation: identity, relu (relu'(0) = 0), leaky_relu, erf or square.
+        slope: of leaky_relu below zero.
+        loss: squared; or, where the inputs have no noise, logistic (targets +-1) or softmax (targets probabilities).
+        weight_decay: lambda >= 0, the same on both layers.
+    """
+    checks.one_of("activation", activation, kinematics.ACTIVATIONS)
+    checks.one_of("loss", loss, pointwise.LOSSES)
+    checks.at_least("weight_decay", weight_decay, 0)
+    t = checks.real("targets", targets, (mixture.num_fine, "K"))
+    pointwise.check_targets(loss, t)
+    noisy = bool(mixture.moments.covariances.any())
+    if loss != "squared" and noisy:
+        raise ValueError(
+            f"loss must be squared for inputs with noise, where no closed form is known; got {loss!r}"
+        )
+    if activation == "identity" and loss == "squared":
+        field = _linear(mixture, t)
+    elif noisy:
+        field = _gaussian(mixture, t, activation, slope)
+    else:
+        field = _noise_free(mixture, t, pointwise.activation(activation, slope), pointwise.loss(loss))
+    return _decayed(field, weight_decay)
+
+
+def _decayed(field: Field, weight_decay: float) -> Field:
+    """The field with lambda/2 (||W||^2 + ||A||^2) added to its loss."""
+
+    def decayed(W: Array, A: Array) -> tuple[float, Array, Array]:
+        loss, dW, dA = field(W, A)
+        penalty = 0.5 * weight_decay * (np.vdot(W, W) + np.vdot(A, A))
+        return loss + float(penalty), dW + weight_decay * W, dA + weight_decay * A
+
+    return decayed
+
+
+def _linear(mixture: Mixture, targets: Array) -> Field:
+    """phi = identity: L = 1/2 (tr(F Sigma F^T) - 2 tr(F M^T) + E||t||^2) with F = A W."""
+    second, cross = mixture.second_moment(), mixture.cross_moment(targets)
+    power = float(mixture.moments.weights @ np.sum(targets[mixture.fine_map] ** 2, axis=1))
+
+    def field(W: Array, A: Array) -> tuple[float, Array, Array]:
+        F = A @ W
+        slope = F @ second - cross
+        loss = 0.5 * (np.vdot(F, slope - cross) + power)
+        return float(loss), A.T @ slope, slope @ W.T
+
+    return field
+
+
+def _noise_free(mixture: Mixture, targets: Array, phi: pointwise.Pair, loss: pointwise.Loss) -> Field:
+    """Inputs that are points: the loss is a weighted sum over the J means."""
+    pi, mu, t = mixture.moments.weights, mixture.moments.means, targets[mixture.fine_map]
+
+    def field(W: Array, A: Array) -> tuple[float, Array, Array]:
+        h, slopes = phi(mu @ W.T)  # (J, m)
+        values, residual = loss(h @ A.T, t)
+        weighted = pi[:, None] * residual
+        back = (weighted @ A) * slopes
+        return float(pi @ values), back.T @ mu, weighted.T @ h
+
+    return field
+
+
+def _gaussian(mixture: Mixture, targets: Array, activation: str, slope: float) -> Field:
+    """Any covariances: exact Gaussian moments of each component and their vector-Jacobian product."""
+    pi, mu, cov = mixture.moments.weights, mixture.moments.means, mixture.moments.covariances
+    t = targets[mixture.fine_map]
+
+    def field(W: Array, A: Array) -> tuple[float, Array, Array]:
+        W_cov = W @ cov  # (J, m, d)
+        mean, spread, pullback = kinematics.moments_and_pullback(
+            mu @ W.T, W_cov @ W.T, activation, slope=slope
+        )
+        r = mean @ A.T - t
+        weighted = pi[:, None] * r
+        A_spread = A @ np.tensordot(pi, spread, axes=1)  # (K, m)
+        gram = 0.5 * A.T @ A
+        b_bar, Q_bar = pullback(weighted @ A, pi[:, None, None] * gram)
+        dW = b_bar.T @ mu + 2 * np.tensordot(Q_bar, W_cov, axes=([0, 2], [0, 1]))
+        loss = 0.5 * (np.vdot(weighted, r) + np.vdot(A_spread, A))
+        return float(loss), dW, weighted.T @ mean + A_spread
+
+    return field

@@ -1,0 +1,169 @@
+"""A run is a folder that a kill cannot corrupt and that resumes.
+
+    config.json         what was asked for; a folder holding another config is refused
+    environment.json    Python, libraries, platform, thread count
+    checkpoints/00012.safetensors    arrays at the 12th recorded point
+    metrics.jsonl       one line a checkpoint, rebuilt from the checkpoints' own headers on resume
+
+Every file is written beside its place, flushed to disk and renamed, so a reader sees the whole file or none.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+Arrays = dict[str, NDArray[Any]]
+LIBRARIES = ("numpy", "scipy", "torch", "scikit-learn", "safetensors")
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Replace `path` by `data` in one step; on any error the old file stands and nothing is left behind."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, f"could not write {path}: {error.strerror}") from error
+
+
+def writable_folder(path: Path | str) -> Path:
+    """The folder, made if need be; raises OSError naming it when it cannot be written."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe.{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise OSError(error.errno, f"output folder {folder} is not writable: {error.strerror}") from error
+    return folder
+
+
+def digest(*arrays: NDArray[Any]) -> str:
+    """SHA-256 of the shapes, types and bytes of arrays: how a config names its inputs."""
+    sha = hashlib.sha256()
+    for array in arrays:
+        sha.update(f"{array.shape}{array.dtype.str}".encode())
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+def environment() -> dict[str, Any]:
+    """What a number may depend on besides the config."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        "command": sys.argv,
+    }
+
+
+class RunFolder:
+    """One run on disk: numbered checkpoints under a fixed config. Use as a context manager; it holds a lock.
+
+    Raises:
+        ValueError: the folder holds a run of another config, named entry by entry.
+        OSError: the folder is not writable, or another process is running in it.
+    """
+
+    def __init__(self, path: Path | str, config: Mapping[str, Any]) -> None:
+        self.path = writable_folder(path)
+        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115  (held until close)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise OSError(f"run folder {self.path} is in use by another process") from None
+        try:
+            self._open(json.loads(json.dumps(dict(config))))
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _open(self, config: dict[str, Any]) -> None:
+        self._checkpoints = self.path / "checkpoints"
+        stored = self.path / "config.json"
+        if stored.exists():
+            _require_same(self.path, json.loads(stored.read_text()), config)
+        self._checkpoints.mkdir(exist_ok=True)
+        for leftover in [*self.path.glob(".*.part"), *self._checkpoints.glob(".*.part")]:
+            leftover.unlink()  # of a killed writer: we hold the lock
+        write_atomic(self.path / "environment.json", json.dumps(environment(), indent=1))
+        write_atomic(stored, json.dumps(config, indent=1))
+        self._metrics = [self._read_metrics(i) for i in range(self.completed)]
+        self._write_metrics()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    @property
+    def completed(self) -> int:
+        """Number of checkpoints on disk, counted from 0 without a gap."""
+        count = 0
+        while self._file(count).exists():
+            count += 1
+        return count
+
+    def read(self, index: int) -> Arrays:
+        """The arrays of checkpoint `index`."""
+        with self._opened(index) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+    def write(self, index: int, arrays: Mapping[str, NDArray[Any]], metrics: Mapping[str, float]) -> None:
+        """Store checkpoint `index` and its line of metrics; on disk when this returns."""
+        contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+        write_atomic(self._file(index), save(contiguous, {"metrics": json.dumps(dict(metrics))}))
+        self._metrics = [*self._metrics[:index], dict(metrics)]
+        self._write_metrics()
+
+    def _file(self, index: int) -> Path:
+        return self._checkpoints / f"{index:05d}.safetensors"
+
+    def _opened(self, index: int) -> Any:
+        try:
+            return safe_open(self._file(index), framework="numpy")
+        except (SafetensorError, OSError) as error:
+            raise ValueError(
+                f"checkpoint {self._file(index)} is damaged ({error}); delete it and those after it to recompute them"
+            ) from error
+
+    def _read_metrics(self, index: int) -> dict[str, float]:
+        with self._opened(index) as file:
+            return json.loads(file.metadata()["metrics"])
+
+    def _write_metrics(self) -> None:
+        lines = "".join(json.dumps(m) + "\n" for m in self._metrics)
+        write_atomic(self.path / "metrics.jsonl", lines)
+
+
+def _require_same(path: Path, stored: dict[str, Any], config: dict[str, Any]) -> None:
+    different = sorted(k for k in stored.keys() | config.keys() if stored.get(k) != config.get(k))
+    if different:
+        details = "; ".join(f"{k}: stored {stored.get(k)!r}, asked {config.get(k)!r}" for k in different)
+        raise ValueError(
+            f"run folder {path} holds a run of another config ({details}); choose another folder"
+        )

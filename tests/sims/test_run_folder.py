@@ -1,0 +1,114 @@
+"""Run folders: whole files or none, resumed where they stopped, refused where they differ."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from sims import run_folder
+from sims.run_folder import RunFolder, digest, writable_folder, write_atomic
+
+
+def test_checkpoints_and_metrics_are_read_back_as_written(tmp_path):
+    arrays = {"W": np.arange(6.0).reshape(2, 3), "count": np.array([3])}
+    with RunFolder(tmp_path / "run", {"eps": 0.1}) as run:
+        run.write(0, arrays, {"loss": 1.5})
+        run.write(1, arrays, {"loss": 0.5})
+    with RunFolder(tmp_path / "run", {"eps": 0.1}) as run:
+        assert run.completed == 2
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(run.read(1)[name], array)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["loss"] for line in lines] == [1.5, 0.5]
+
+
+def test_another_config_is_refused_by_name_and_nothing_is_lost(tmp_path):
+    with RunFolder(tmp_path, {"eps": 0.1, "seed": 1}) as run:
+        run.write(0, {"W": np.ones(2)}, {})
+    with pytest.raises(ValueError, match=r"another config \(seed: stored 1, asked 2\)"):
+        RunFolder(tmp_path, {"eps": 0.1, "seed": 2})
+    with RunFolder(tmp_path, {"eps": 0.1, "seed": 1}) as run:
+        assert run.completed == 1
+
+
+def test_a_second_process_on_the_folder_is_refused(tmp_path):
+    with RunFolder(tmp_path, {}), pytest.raises(OSError, match="in use by another process"):
+        RunFolder(tmp_path, {})
+    RunFolder(tmp_path, {}).__exit__()
+
+
+def test_a_truncated_checkpoint_is_named_with_the_cure(tmp_path):
+    with RunFolder(tmp_path, {}) as run:
+        run.write(0, {"W": np.ones(100)}, {})
+    file = tmp_path / "checkpoints" / "00000.safetensors"
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(ValueError, match=r"00000.safetensors is damaged .* delete it"):
+        RunFolder(tmp_path, {})
+
+
+def test_leftovers_of_a_killed_writer_are_swept_and_never_read(tmp_path):
+    with RunFolder(tmp_path, {}) as run:
+        run.write(0, {"W": np.ones(2)}, {})
+    leftover = tmp_path / "checkpoints" / ".00001.safetensors.99.part"
+    leftover.write_bytes(b"half")
+    with RunFolder(tmp_path, {}) as run:
+        assert run.completed == 1
+    assert not leftover.exists()
+
+
+def test_a_full_disk_keeps_the_old_file_and_names_the_new_one(tmp_path, monkeypatch):
+    path = tmp_path / "result.json"
+    write_atomic(path, "old")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_folder.os, "fsync", full)
+    with pytest.raises(OSError, match=r"could not write .*result.json: No space left"):
+        write_atomic(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"output folder .*file/run is not writable"):
+        writable_folder(tmp_path / "file" / "run")
+
+
+def test_digest_tells_values_shapes_and_types_apart():
+    a = np.arange(4.0)
+    others = [a + 1, a.reshape(2, 2), a.astype(np.float32)]
+    assert digest(a) == digest(a.copy())
+    assert len({digest(a), *map(digest, others)}) == 4
+
+
+WRITER = """
+import sys, numpy as np
+from sims.run_folder import RunFolder
+with RunFolder(sys.argv[1], {}) as run:
+    print("ready", flush=True)
+    for i in range(run.completed, 100000):
+        run.write(i, {"W": np.full(2000, float(i))}, {"i": i})
+"""
+
+
+def test_a_kill_at_any_moment_leaves_a_folder_that_reads_whole(tmp_path):
+    for delay in (0.0, 0.013, 0.037):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, env=dict(os.environ)
+        )
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        with RunFolder(tmp_path, {}) as run:
+            for i in range(run.completed):
+                np.testing.assert_array_equal(run.read(i)["W"], np.full(2000, float(i)))

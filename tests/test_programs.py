@@ -1,0 +1,108 @@
+"""The four programs: help with examples, results as files, and errors in one line that say what to do."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+ENVIRONMENT = dict(os.environ) | {"COLUMNS": "200", "TERM": "dumb"}
+
+
+def program(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, cwd=cwd
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["theory"], ["sims"], ["sims", "verify"], ["empirical"], ["empirical", "predict"], ["paper_figs"]],
+)
+def test_help_shows_examples(arguments):
+    result = program(*arguments, "--help")
+    assert result.returncode == 0
+    assert f"python -m {arguments[0]}" in result.stdout
+    assert "Examples:" in result.stdout
+
+
+def test_one_theorem_is_proved_and_written(tmp_path):
+    file = tmp_path / "ledger.json"
+    result = program("theory", "--theorem", "t3", "--json", file)
+    assert result.returncode == 0, result.stderr
+    assert "Proof: proved" in result.stdout
+    assert f"ledger written to {file}" in result.stdout.replace("\n", "")
+    (row,) = json.loads(file.read_text())
+    assert row["id"] == "T3"
+    assert row["failure"] == ""
+    assert len(row["assumptions"]) == 4
+
+
+def test_latex_prints_the_expressions():
+    result = program("theory", "--theorem", "T7", "--latex")
+    assert result.returncode == 0
+    assert r"\varepsilon^{1 - \sqrt{(S-1)/S}}" in result.stdout
+
+
+def test_verify_compares_and_writes_its_rows(tmp_path):
+    file = tmp_path / "rows.json"
+    result = program("sims", "verify", "--theorem", "T4", "--seed", 1, "--json", file)
+    assert result.returncode == 0, result.stdout + result.stderr
+    report = json.loads(file.read_text())
+    assert report["seed"] == 1
+    assert all(row["holds"] and row["error"] <= row["bound"] for row in report["rows"])
+
+
+def test_predict_writes_table_figure_and_json_and_resumes(tmp_path):
+    arguments = ["empirical", "predict", "--steps", 30, "--dim", 6, "--width", 4, "--components", 1]
+    arguments += ["--records", 4, "--device", "cpu", "--out", tmp_path / "run"]
+    first = program(*arguments)
+    assert first.returncode == 0, first.stderr
+    assert "fine_share" in first.stdout
+    report = json.loads((tmp_path / "run" / "prediction.json").read_text())
+    assert report["config"]["steps"] == 30
+    assert {"step", "time", "observable", "predicted", "observed", "test", "error"} <= report["rows"][
+        0
+    ].keys()
+    for suffix in ("pdf", "png"):
+        assert (tmp_path / "run" / f"prediction.{suffix}").stat().st_size > 1000
+    again = program(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert json.loads((tmp_path / "run" / "prediction.json").read_text())["rows"] == report["rows"]
+
+
+def test_a_figure_is_written_with_its_numbers(tmp_path):
+    result = program("paper_figs", "collapse_of_scale", "--out", tmp_path, "--jobs", 1)
+    assert result.returncode == 0, result.stderr
+    record = json.loads((tmp_path / "collapse_of_scale.json").read_text())
+    assert record["numbers"]["worst_relative_error"] < 1e-8
+    assert {p.suffix for p in tmp_path.iterdir()} == {".pdf", ".png", ".json"}
+
+
+ERRORS = [
+    (["theory", "--theorem", "T99"], "--theorem must be one of T3, T4, T7"),
+    (["sims", "verify", "--theorem", "T99"], "--theorem must be one of T3, T4, T7; got 'T99'"),
+    (["empirical", "predict", "--data", "fashion-mnits"], "fashion-mnist"),
+    (["empirical", "predict", "--map", "modd"], "mod"),
+    (["empirical", "predict", "--map", "0,0,0,0,0,0,0,0,0,2"], "coarse_map"),
+    (["empirical", "predict", "--dynamics", "jump"], "dynamics must be one of descent, flow; got 'jump'"),
+    (["paper_figs", "nothing"], "figure names must be among specialisation, collapse_of_scale, prediction"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), ERRORS)
+def test_errors_are_one_line_without_a_traceback(arguments, message, tmp_path):
+    result = program(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    for arguments in (["empirical", "predict", "--out"], ["paper_figs", "--out"]):
+        result = program(*arguments, tmp_path / "file" / "out")
+        assert result.returncode == 2
+        assert "is not writable" in result.stderr

@@ -1,0 +1,197 @@
+"""T4: the invisible part's scale falls as claimed, its information stays, and each assumption is needed."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from sims import collapse_of_scale as observed
+from sims import population_flow
+from sims.invisible_subspace import draw, flow
+from theory import Mixture, Moments, kinematics, observables
+from theory.targets import signs
+from theory.theorems import collapse_of_scale as law
+from theory.theorems.symbolic import ProofFailed
+
+pytestmark = pytest.mark.T4
+EPS = np.finfo(float).eps
+RTOL = 1e-9
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 6),
+    visible=st.integers(1, 4),
+    width=st.integers(1, 8),
+    weight_decay=st.floats(0, 1),
+    scale=st.floats(0.01, 2),
+)
+def test_the_energy_falls_at_least_as_fast_as_weight_decay_asks(seed, n, visible, width, weight_decay, scale):
+    rng = np.random.default_rng(seed)
+    eigenvalues = rng.uniform(0, 2, n)
+    problem = draw(rng, coarse=2, visible=visible, eigenvalues=eigenvalues, width=width, scale=scale)
+    times = np.array([0.3, 1.0, 4.0])
+    trajectory = flow(problem, times, weight_decay, RTOL)
+    # Sigma_v itself, and any C that is diagonal with it.
+    for diagonal in (eigenvalues, rng.uniform(0, 1, n)):
+        start = np.sum((problem.W0 @ problem.basis) ** 2 * diagonal)
+        for t, W in zip(times, trajectory.W, strict=True):
+            energy = np.sum((W @ problem.basis) ** 2 * diagonal)
+            # Each of at most a few hundred steps errs by RTOL of the weights, visible ones included.
+            slack = 1e3 * RTOL * np.linalg.norm(W) ** 2 * max(1.0, diagonal.max())
+            assert energy <= law.predict_bound(start, weight_decay, t) + slack
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    subclasses=st.integers(2, 3),
+    noise=st.floats(0.05, 1),
+    weight_decay=st.sampled_from([0.0, 0.05, 0.3]),
+)
+def test_every_mahalanobis_distance_is_the_inputs_at_all_times(seed, subclasses, noise, weight_decay):
+    width = 2 * subclasses + 2  # dim V + K at least: W_v stays well conditioned
+    times = np.array([0.0, 2.0, 20.0])
+    found = observed.course(
+        subclasses=subclasses, noise=noise, width=width, weight_decay=weight_decay, times=times, seed=seed
+    )
+    assume(found.condition.max() < 1e8)
+    error = np.abs(found.mahalanobis / found.predicted_mahalanobis - 1).max()
+    assert error <= 64 * EPS * found.condition.max()
+
+
+def test_scale_collapses_by_four_decades_while_information_stays_to_1e_8():
+    found = observed.course(weight_decay=0.05, times=np.array([0.0, 30.0, 60.0, 120.0]))
+    assert found.trace_ratio[0] / found.trace_ratio[-1] >= 1e4
+    assert np.abs(found.mahalanobis / found.predicted_mahalanobis - 1).max() <= 1e-8
+
+
+@pytest.mark.parametrize(
+    ("weight_decay", "span"), [(0.05, (120.0, 140.0)), (0.2, (60.0, 70.0)), (0.7, (14.0, 16.0))]
+)
+def test_the_late_rate_is_twice_weight_decay_or_twice_sigma_1(weight_decay, span):
+    """sigma_1(M) = 1/2: below it the rate is 2 lambda, above it 1."""
+    found = observed.course(weight_decay=weight_decay, times=np.array(span), rtol=1e-11)
+    rate = -np.diff(np.log(found.trace_ratio))[0] / (span[1] - span[0])
+    # Transients die at 2 (sigma_1 - lambda) below and at sigma_1 or faster above; twice for good measure.
+    left = np.exp(-2 * abs(0.5 - weight_decay) * span[0]) + np.exp(-0.5 * span[0])
+    assert rate == pytest.approx(law.predict_ratio_rate(weight_decay, 0.5), rel=4 * left + 1e-4)
+
+
+def test_no_rate_is_claimed_at_the_critical_weight_decay():
+    with pytest.raises(ValueError, match=r"weight_decay must differ from sigma_1\(M\) = 0.5"):
+        law.predict_ratio_rate(0.5, 0.5)
+
+
+@given(seed=st.integers(0, 2**32 - 1), dim=st.integers(1, 6), width=st.integers(1, 6))
+def test_no_linear_map_adds_information(seed, dim, width):
+    rng = np.random.default_rng(seed)
+    root = rng.standard_normal((dim, dim))
+    covariance = root @ root.T + 0.1 * np.eye(dim)
+    moments = Moments(np.full(2, 0.5), rng.standard_normal((2, dim)), np.stack([covariance] * 2))
+    W = rng.standard_normal((width, dim))
+    hidden = kinematics.propagate(moments, W, "identity")
+    before, after = (observables.mahalanobis(m)[0, 1] for m in (moments, hidden))
+    assert after <= before * (1 + 1e3 * EPS * np.linalg.cond(covariance) * np.linalg.cond(W) ** 2)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_predicted_against_observed(seed):
+    for row in observed.verify(seed):
+        assert row.holds, row
+
+
+def test_the_total_nc1_has_the_floor_of_visible_noise():
+    """(c): with input noise NC1 of the whole representation stops falling; without, it does not."""
+    ends = {}
+    for noise in (0.0, 0.3):
+        mixture = Mixture.orthonormal(2, 2, noise=noise)
+        rng = np.random.default_rng(0)
+        W0, A0 = 0.3 * rng.standard_normal((6, 4)), 0.3 * rng.standard_normal((1, 6))
+        course = population_flow(
+            mixture,
+            W0,
+            A0,
+            targets=signs(mixture.coarse_map),
+            activation="identity",
+            weight_decay=0.05,
+            times=[100.0, 150.0],
+            rtol=1e-10,
+        )
+        ends[noise] = [observables.nc1_trace_ratio(m.pool(mixture.coarse_map)) for m in course.moments]
+    # The label direction u has between-class variance (u . mu)^2 = 1/4 and noise variance .09.
+    assert ends[0.3][1] == pytest.approx(0.09 / 0.25, rel=1e-3)
+    assert ends[0.0][1] < 1e-2 * ends[0.0][0]
+
+
+def test_necessary_commuting_covariance():
+    """The counterexample to (a) as first stated: tr(W_v C W_v^T) grows at lambda = 0."""
+    second, c = np.diag([1.0, 0.1]), np.array([1.0, 2.0])
+    seen = np.array([[-1.0, 1.0]])  # A W_v, from W_v = I and A = (-1, 1)
+    velocity = -seen.T @ seen @ second
+    derivative = 2 * np.trace(velocity @ np.outer(c, c))
+    assert derivative == pytest.approx(1.6)
+    # The same from a flow: points +-x on the two axes have E x x^T = second, and targets that average out on each.
+    x = np.array([[np.sqrt(2.0), 0], [-np.sqrt(2.0), 0], [0, np.sqrt(0.2)], [0, -np.sqrt(0.2)]])
+    mixture = Mixture.from_means(np.concatenate([x, x]), np.repeat([0, 1], 4))
+    path = population_flow(
+        mixture,
+        np.eye(2),
+        seen,
+        targets=signs(mixture.coarse_map),
+        activation="identity",
+        times=[0.0, 0.05],
+    )
+    energy = [np.sum((W @ c) ** 2) for W in path.W]
+    assert energy[1] > energy[0] * 1.01
+    whole = [np.trace(W @ second @ W.T) for W in path.W]
+    assert whole[1] < whole[0]
+
+
+def test_necessary_injective():
+    """m < dim V: h_v cannot hold all distances."""
+    found = observed.course(subclasses=3, width=3, times=np.array([0.0, 5.0]))
+    assert (found.mahalanobis[1] < 0.9 * found.predicted_mahalanobis).any()
+
+
+def test_necessary_isotropy_for_constancy_at_all_times():
+    """Sigma_v = diag(.5, 2), W_v = eta [[.5, 1], [1, 1]], A = (1, 0): at t = ln 2 / 1.5 both rows of
+    W_v are along (1, 1), and subclasses that differ along (1, -1) have Delta = 0, though 2 before and after."""
+    eta, half = 1e-5, np.log(2) / 1.5
+    second_v = np.diag([0.5, 2.0])
+    # A visible mode already at rest keeps A = (1, 0) up to eta^2: W_u = 1, Sigma_u = M = 1.
+    mixture = _mode_at_rest(second_v)
+    W0 = np.hstack([np.array([[1.0], [0.0]]), eta * np.array([[0.5, 1.0], [1.0, 1.0]])])
+    path = population_flow(
+        mixture,
+        W0,
+        np.array([[1.0, 0.0]]),
+        targets=signs(mixture.coarse_map),
+        activation="identity",
+        times=[0.0, half, 2 * half],
+        rtol=1e-12,
+    )
+    delta = np.sqrt(2) * np.array([1.0, -1.0])
+    found = []
+    for W in path.W:
+        W_v = W[:, 1:] / eta
+        found.append(np.sqrt((W_v @ delta) @ np.linalg.pinv(W_v @ W_v.T, rcond=1e-6) @ (W_v @ delta)))
+    assert found == pytest.approx([2.0, 0.0, 2.0], abs=1e-4)
+
+
+def _mode_at_rest(second_v):
+    """E x x^T = diag(1, second_v), E t x^T = (1, 0, 0)."""
+    means = np.array([[-1.0, 0, 0], [1.0, 0, 0]])
+    covariance = np.zeros((3, 3))
+    covariance[1:, 1:] = second_v
+    return Mixture(Moments(np.full(2, 0.5), means, np.stack([covariance] * 2)), np.array([0, 1]))
+
+
+FALSE_CLAIMS = {
+    "decay by weight decay alone": lambda W_v, A, second_v, lam: -2 * lam * (W_v * second_v * W_v.T).trace(),
+}
+
+
+@pytest.mark.parametrize("claim", FALSE_CLAIMS.values(), ids=FALSE_CLAIMS.keys())
+def test_a_false_claim_is_not_proved(claim):
+    with pytest.raises(ProofFailed, match=f"^{law.THEOREM.id}.* is not 0"):
+        law.prove(claim)

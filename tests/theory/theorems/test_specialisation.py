@@ -1,0 +1,244 @@
+"""T7: growth, separation and exponent as claimed; each assumption dropped in turn."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sims import population_flow, population_loss
+from sims import specialisation as observed
+from theory import Mixture, observables
+from theory.targets import centred_one_hot, signs
+from theory.theorems import specialisation as law
+from theory.theorems.symbolic import ProofFailed
+
+pytestmark = pytest.mark.T7
+
+
+def aligned(S, amplitudes, coarse=2):
+    """One neuron for each subset of each coarse class, at w = u_q 1_Q, |a| = sqrt(q) u_q; scalar targets."""
+    subsets = [Q for q in range(1, S + 1) for Q in combinations(range(S), q)]
+    W = np.zeros((coarse * len(subsets), coarse * S))
+    A = np.zeros((1, len(W)))
+    for k in range(coarse):
+        for i, Q in enumerate(subsets):
+            u = amplitudes[len(Q) - 1]
+            W[k * len(subsets) + i, [k * S + c for c in Q]] = u
+            A[0, k * len(subsets) + i] = (1 if k else -1) * np.sqrt(len(Q)) * u
+    return W, A
+
+
+amplitude_lists = st.integers(2, 4).flatmap(lambda S: st.lists(st.floats(1e-4, 0.3), min_size=S, max_size=S))
+
+
+@given(amplitudes=amplitude_lists, weight_decay=st.floats(0, 0.1))
+def test_aligned_neurons_grow_at_the_claimed_rate(amplitudes, weight_decay):
+    S = len(amplitudes)
+    mixture = Mixture.orthonormal(2, S)
+    W, A = aligned(S, amplitudes)
+    loss = population_loss(mixture, targets=signs(mixture.coarse_map), weight_decay=weight_decay)
+    _, dW, dA = loss(W, A)
+    residual = 1 - abs(float((A @ np.maximum(W, 0))[0, 0]))
+    sizes = (W > 0).sum(axis=1)
+    rate = residual * np.sqrt(sizes) / (2 * S) - weight_decay
+    np.testing.assert_allclose(-dW, rate[:, None] * W, atol=1e-14)
+    np.testing.assert_allclose(-dA, rate * A, atol=1e-14)
+
+
+@given(amplitudes=amplitude_lists, weight_decay=st.floats(0, 0.2), t=st.floats(0.1, 40))
+def test_the_separation_follows_the_exact_law_for_every_weight_decay_and_time(amplitudes, weight_decay, t):
+    S = len(amplitudes)
+    mixture = Mixture.orthonormal(2, S)
+    W, A = aligned(S, amplitudes)
+    rtol = 1e-9
+    end = population_flow(
+        mixture,
+        W,
+        A,
+        targets=signs(mixture.coarse_map),
+        weight_decay=weight_decay,
+        times=[t],
+        rtol=rtol,
+    )
+    # ln G from one neuron: the largest, active on all S.
+    full = (W[: len(W) // 2] > 0).sum(axis=1).argmax()
+    log_growth = (np.log(end.A[0, 0, full] / A[0, full]) + weight_decay * t) / np.sqrt(S)
+    predicted = law.predict_separation(np.square(amplitudes), float(log_growth))
+    found = observables.separation(end.moments[0])[0, 1]
+    # Weights err by rtol a step, relative to each neuron: some hundred steps.
+    assert found == pytest.approx(predicted, rel=300 * rtol)
+
+
+@given(amplitudes=amplitude_lists, growth=st.floats(5, 40))
+def test_the_master_law_is_the_exact_law_where_growth_is_large(amplitudes, growth):
+    S = len(amplitudes)
+    energies = np.square(amplitudes)
+    start, end = (law.predict_separation(energies, g) for g in (growth, growth + 1))
+    ratio = law.predict_master(start, S, 2 * S, 2 * S) / end
+    # Next terms of both sums, relative to the first: derived in the module.
+    q = np.arange(1, S + 1)
+    denominator = np.sum(
+        np.exp(2 * (np.sqrt(q[:-1]) - np.sqrt(S)) * growth) * energies[:-1] / energies[-1] * 2.0**S
+    )
+    numerator = np.sum(
+        np.exp(2 * (np.sqrt(q[:-2]) - np.sqrt(S - 1)) * growth) * energies[:-2] / energies[-2] * 2.0**S
+    )
+    assert abs(np.log(ratio)) <= denominator + numerator + 1e-12
+
+
+@pytest.mark.parametrize("S", [2, 3])
+def test_the_fitted_exponent_is_within_one_percent(S):
+    slope = observed.measure(S, seeds=2, points=3)
+    limit = law.predict(S)
+    assert abs(slope.value / limit - 1) < 0.01
+    # The finite-eps law with the start's own energies, whose slope the fit should see.
+    predicted = np.polyfit(np.log(slope.eps), np.log(slope.predicted_ends), 1)[0]
+    assert abs(slope.value - predicted) < 0.01 * limit
+
+
+def test_finite_eps_corrections_shrink_at_the_derived_rate():
+    """The local exponent's error falls as eps^(2 (1 - rho_S)): the denominator's next term."""
+    for S in (2, 3, 4):
+        energies = np.ones(S)
+        eps = np.array([1e-24, 1e-26])
+        errors = [law.predict(S) - law.local_exponent(energies, e) for e in eps]
+        if min(errors) < 1e-9:  # below the difference quotient's own rounding
+            eps = np.array([1e-10, 1e-12])
+            errors = [law.predict(S) - law.local_exponent(energies, e) for e in eps]
+        rate = np.log(errors[0] / errors[1]) / np.log(eps[0] / eps[1])
+        assert rate == pytest.approx(2 * law.predict(S), rel=0.05)
+
+
+def test_largest_eps_is_where_the_correction_meets_the_tolerance():
+    for S in (2, 3, 4, 5):
+        eps = law.largest_eps(np.ones(S), 0.01)
+        assert abs(law.local_exponent(np.ones(S), eps / 1.01) / law.predict(S) - 1) <= 0.01
+        assert abs(law.local_exponent(np.ones(S), 2 * eps) / law.predict(S) - 1) > 0.01
+    assert law.largest_eps(np.ones(3), 0.01) <= 1.3e-6
+
+
+def test_known_exponents():
+    """S = 2: 1 - 1/sqrt 2; weights (.3, .2): 1 - sqrt(1 - .04/.13)."""
+    assert law.predict(2) == pytest.approx(1 - 1 / np.sqrt(2), rel=1e-15)
+    assert law.predict_unequal([0.3, 0.2]) == pytest.approx(1 - np.sqrt(9 / 13), rel=1e-15)
+    assert law.predict_unequal([0.3, 0.2]) < law.predict(2)
+
+
+def slope_of(end_separation, eps):
+    return float(np.polyfit(np.log(eps), np.log([end_separation(e) for e in eps]), 1)[0])
+
+
+def test_three_coarse_classes_with_centred_targets_have_the_same_exponent():
+    """K = 3, S = 2; a neuron serves one class at most if its output weights start along one target."""
+    mixture = Mixture.orthonormal(3, 2)
+    targets = centred_one_hot(mixture.coarse_map)
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((240, 6))
+    direction = targets[::2] / np.linalg.norm(targets[0])
+    A = (direction[np.arange(240) % 3] * np.linalg.norm(W, axis=1)[:, None]).T
+
+    def end(eps):
+        t = 6 / np.sqrt(2) / np.linalg.norm(targets[0]) * (np.log(1 / eps) + 12)
+        flow = population_flow(mixture, eps * W, eps * A, targets=targets, times=[t], rtol=1e-6)
+        return observables.separation(flow.moments[0], mixture.coarse_map)
+
+    assert slope_of(end, np.array([1e-5, 1e-6])) == pytest.approx(law.predict(2), rel=0.02)
+
+
+def test_necessary_relu():
+    """A linear network's exponent is 1."""
+    eps = np.array([1e-3, 1e-4])
+    slope = slope_of(lambda e: observed.final_separation(2, 40, e, 0, activation="identity"), eps)
+    assert slope == pytest.approx(1.0, abs=0.02)
+
+
+def test_necessary_orthogonal_noise_free_inputs():
+    """Noise of order one blurs the gates: the exponent moves far from the noise-free one."""
+    mixture = Mixture.orthonormal(2, 2, noise=0.5)
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((12, 4))
+    A = rng.choice([-1, 1], 12) * np.linalg.norm(W, axis=1)
+
+    def end(eps):
+        t = 4 / np.sqrt(2) * (np.log(1 / eps) + 8)
+        flow = population_flow(
+            mixture, eps * W, eps * A[None], targets=signs(mixture.coarse_map), times=[t], rtol=1e-5
+        )
+        return observables.separation(flow.moments[0], mixture.coarse_map)
+
+    assert slope_of(end, np.array([1e-3, 1e-4])) > law.predict(2) + 0.1
+
+
+def test_necessary_a_neuron_on_all_subclasses():
+    """Without one, sep stays sqrt 2 at every eps."""
+    mixture = Mixture.orthonormal(2, 2)
+    for eps in (1e-2, 1e-5):
+        W, A = eps * np.eye(4), eps * np.array([[-1.0, -1, 1, 1]])
+        flow = population_flow(mixture, W, A, targets=signs(mixture.coarse_map), times=[100.0], rtol=1e-6)
+        assert observables.separation(flow.moments[0])[0, 1] == pytest.approx(np.sqrt(2), rel=1e-12)
+
+
+def test_necessary_equal_probabilities_and_the_exponent_that_holds_without():
+    weights = np.array([0.3, 0.2, 0.3, 0.2])
+    mixture = Mixture.orthonormal(2, 2, weights=weights)
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((120, 4))
+    A = rng.choice([-1, 1], 120) * np.linalg.norm(W, axis=1)
+
+    def end(eps):
+        t = (np.log(1 / eps) + 30) / np.sqrt(np.sum(weights[:2] ** 2))
+        flow = population_flow(
+            mixture, eps * W, eps * A[None], targets=signs(mixture.coarse_map), times=[t], rtol=1e-6
+        )
+        return observables.separation(flow.moments[0], mixture.coarse_map)
+
+    slope = slope_of(end, np.array([1e-8, 1e-10]))
+    assert slope == pytest.approx(law.predict_unequal(weights[:2]), rel=0.02)
+    assert abs(slope / law.predict(2) - 1) > 0.3
+
+
+def test_necessary_no_weight_decay_for_the_exponent():
+    """With weight decay sep goes on falling after convergence: no exponent at the end of training."""
+    mixture = Mixture.orthonormal(2, 2)
+    rng = np.random.default_rng(0)
+    W = 1e-2 * rng.standard_normal((60, 4))
+    A = rng.choice([-1, 1], 60) * np.linalg.norm(W, axis=1)
+    flow = population_flow(
+        mixture,
+        W,
+        A[None],
+        targets=signs(mixture.coarse_map),
+        weight_decay=0.1,
+        times=[60.0, 120.0],
+        rtol=1e-6,
+    )
+    sep = [observables.separation(m, mixture.coarse_map) for m in flow.moments]
+    assert sep[1] < 0.5 * sep[0]
+
+
+BAD_CALLS = [
+    (lambda: law.predict(1), "subclasses must be >= 2"),
+    (lambda: law.predict_unequal([0.5, 0.0]), "weights must be > 0, got 0.0"),
+    (lambda: law.largest_eps(np.ones(4), 1e-30), "tolerance must be reachable"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD_CALLS)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+FALSE_CLAIMS = {
+    "growth linear in q": lambda q, r, C, lam: r * q / C - lam,
+    "no weight decay": lambda q, r, C, lam: r * sp.sqrt(q) / C,
+}
+
+
+@pytest.mark.parametrize("claim", FALSE_CLAIMS.values(), ids=FALSE_CLAIMS.keys())
+def test_a_false_claim_is_not_proved(claim):
+    with pytest.raises(ProofFailed, match=f"^{law.THEOREM.id}.* is not 0"):
+        law.prove(claim)

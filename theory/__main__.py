@@ -1,0 +1,104 @@
+"""python -m theory: the ledger of theorems, each with its proof run as you watch."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from theory.console import console, run, tracked
+from theory.theorems import THEOREMS
+from theory.theorems.symbolic import ProofFailed
+
+EXAMPLES = """
+Examples:\n
+  python -m theory                             prove everything, print the ledger\n
+  python -m theory --theorem T7                one theorem in full\n
+  python -m theory --theorem T7 --latex        its expressions, ready to paste\n
+  python -m theory --json ledger.json          the ledger as a file
+"""
+
+
+def main(
+    theorem: Annotated[str | None, typer.Option(help="One theorem in full, such as T7.")] = None,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Print the expressions of the theorems in LaTeX.")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the ledger to this file.")] = None,
+) -> None:
+    """Prove the theorems symbolically, starting from the loss, and print the ledger."""
+    modules = _chosen(theorem)
+    if latex:
+        for module in modules:
+            print(f"% {module.THEOREM.id}: {module.THEOREM.subject}", *module.THEOREM.latex, sep="\n")
+        return
+    rows = [_proved(module) for module in tracked(modules, "proofs", total=len(modules))]
+    if theorem:
+        _print_in_full(modules[0], rows[0])
+    else:
+        _print_ledger(rows)
+    if json_file:
+        json_file.write_text(json.dumps(rows, indent=1))
+        console.print(f"ledger written to {json_file}")
+    if any(row["failure"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _chosen(theorem: str | None) -> list[ModuleType]:
+    chosen = [m for m in THEOREMS if theorem is None or m.THEOREM.id.lower() == theorem.lower()]
+    if not chosen:
+        known = ", ".join(m.THEOREM.id for m in THEOREMS)
+        raise ValueError(f"--theorem must be one of {known}; got {theorem!r}")
+    return chosen
+
+
+def _proved(module: ModuleType) -> dict[str, Any]:
+    """The ledger's row: the theorem, and what its proof gave just now."""
+    started = time.perf_counter()
+    try:
+        module.prove()
+        failure = ""
+    except ProofFailed as error:
+        failure = str(error)
+    seconds = round(time.perf_counter() - started, 2)
+    t = module.THEOREM
+    return {
+        "id": t.id,
+        "subject": t.subject,
+        "statement": t.statement,
+        "assumptions": list(t.assumptions),
+        "sizes": t.sizes,
+        "seconds": seconds,
+        "failure": failure,
+    }
+
+
+def _print_ledger(rows: list[dict[str, Any]]) -> None:
+    table = Table(title="finegrain: the ledger", show_lines=True)
+    for column in ("theorem", "statement", "assumptions", "proof"):
+        table.add_column(column)
+    for row in rows:
+        assumptions = "\n".join(f"{i}. {a}" for i, a in enumerate(row["assumptions"], 1))
+        proof = row["failure"] or f"proved in {row['seconds']} s\n{row['sizes']}"
+        table.add_row(f"{row['id']} {row['subject']}", row["statement"], assumptions, str(proof))
+    console.print(table)
+
+
+def _print_in_full(module: ModuleType, row: dict[str, Any]) -> None:
+    console.print((module.__doc__ or "").strip(), markup=False, highlight=False)
+    console.print("\nAssumptions", style="bold")
+    for i, assumption in enumerate(module.THEOREM.assumptions, 1):
+        console.print(f"  {i}. {assumption}", markup=False, highlight=False)
+    verdict = row["failure"] or f"proved in {row['seconds']} s; sizes: {row['sizes']}"
+    console.print(f"\nProof: {verdict}", markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(epilog=EXAMPLES)(main)
+    run(app)

@@ -1,0 +1,217 @@
+"""The Gaussian mixture with its coarse map: the inputs of every statement in this package.
+
+Fine class c has probability pi_c; its samples are Gaussian, N(mu_c, Sigma_c), or, when fitted to data with
+several components a class, a mixture of Gaussians. Training sees the coarse label coarse_map[c] alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from theory import checks
+from theory.moments import Moments
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Gaussian components, the fine class of each, and the coarse class of each fine class.
+
+    Args:
+        moments: weights (J,), means (J, d) and full covariances (J, d, d) of the J components.
+        coarse_map: integers (C,), fine class -> coarse class 0..K-1, each taken at least once.
+        fine_map: integers (J,), component -> fine class 0..C-1. Default: component j is fine class j.
+
+    Raises:
+        ValueError: sizes that do not fit, or a fine or coarse class that nothing maps to.
+    """
+
+    moments: Moments
+    coarse_map: NDArray[np.int64]
+    fine_map: NDArray[np.int64] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        components = len(self.moments.weights)
+        fine_map = np.arange(components) if self.fine_map is None else self.fine_map
+        fine_map = checks.class_map("fine_map", fine_map, components, "component", "fine class")
+        coarse_map = checks.coarse_map(self.coarse_map, int(fine_map.max()) + 1)
+        if self.moments.kind != "full":
+            raise ValueError(f"moments must hold full covariances (J, d, d), got kind {self.moments.kind!r}")
+        object.__setattr__(self, "fine_map", fine_map)
+        object.__setattr__(self, "coarse_map", coarse_map)
+
+    @classmethod
+    def from_means(
+        cls,
+        means: ArrayLike,
+        coarse_map: ArrayLike,
+        *,
+        noise: ArrayLike = 0.0,
+        weights: ArrayLike | None = None,
+    ) -> Mixture:
+        """One Gaussian a fine class: means (C, d); covariance noise^2 I, with noise a number or one a class.
+
+        weights: probabilities (C,), equal by default.
+        """
+        means = checks.real("means", means, ("C", "d"))
+        fine, dim = means.shape
+        sigma = np.broadcast_to(checks.real("noise", np.atleast_1d(noise), ("C",)), (fine,))
+        if sigma.min() < 0:
+            raise ValueError(f"noise must be >= 0, got {sigma.min()}")
+        covariances = sigma[:, None, None] ** 2 * np.eye(dim)
+        pi = np.full(fine, 1 / fine) if weights is None else checks.real("weights", weights, (fine,))
+        return cls(Moments(pi, means, covariances), np.asarray(coarse_map))
+
+    @classmethod
+    def orthonormal(
+        cls,
+        coarse: int,
+        subclasses: int,
+        *,
+        dim: int | None = None,
+        noise: float = 0.0,
+        weights: ArrayLike | None = None,
+    ) -> Mixture:
+        """K = `coarse` classes of S = `subclasses` fine classes each, with means e_1..e_{KS}: T6-T9's setting.
+
+        Fine class c has coarse class c // S. `dim` defaults to K S; further coordinates hold noise alone.
+        """
+        for name, value in (("coarse", coarse), ("subclasses", subclasses)):
+            checks.at_least(name, value, 1)
+        fine = coarse * subclasses
+        dim = fine if dim is None else dim
+        checks.at_least("dim", dim, fine)
+        return cls.from_means(
+            np.eye(fine, dim), np.repeat(np.arange(coarse), subclasses), noise=noise, weights=weights
+        )
+
+    @classmethod
+    def fit(
+        cls,
+        x: ArrayLike,
+        fine: ArrayLike,
+        coarse_map: ArrayLike,
+        components: int = 1,
+        *,
+        directions: ArrayLike | None = None,
+        seed: int = 0,
+    ) -> Mixture:
+        """Fit `components` Gaussians to each fine class of samples x (N, d) with labels fine (N,).
+
+        Expectation-maximisation by scikit-learn, started from k-means, gives each sample's responsibilities.
+        Weights, means and covariances are then the responsibility-weighted moments of the samples: pooled to
+        fine classes they equal the samples' own to rounding, also where a coordinate is constant.
+
+        Args:
+            directions: (d, q), to look for components in x @ directions alone, the moments being those of all
+                of x. A likelihood weighs every direction alike, however little it varies; a network does not.
+                `class_mean_directions` is the choice that predicts networks best (docs/results/first_light.md).
+
+        Raises:
+            ValueError: as Moments.from_samples; or a class with fewer than 2 `components` samples.
+        """
+        samples = checks.real("x", x, ("N", "d"))
+        coarse = checks.coarse_map(coarse_map)
+        checks.at_least("components", components, 1)
+        fine_moments = Moments.from_samples(samples, fine, num_classes=coarse.size)
+        if components == 1:
+            return cls(fine_moments, coarse)
+        seen = (
+            samples
+            if directions is None
+            else samples @ checks.real("directions", directions, (samples.shape[1], "q"))
+        )
+        labels = np.asarray(fine)
+        weights, means, covariances = [], [], []
+        for c, pi in enumerate(fine_moments.weights):
+            mine = labels == c
+            r = _responsibilities(seen[mine], components, c, seed)
+            weights.append(pi * r.mean(axis=0))
+            centres, spreads = _weighted_moments(samples[mine], r)
+            means.append(centres)
+            covariances.append(spreads)
+        moments = Moments(*(np.concatenate(parts) for parts in (weights, means, covariances)))
+        return cls(moments, coarse, np.repeat(np.arange(coarse.size), components))
+
+    @property
+    def num_fine(self) -> int:
+        """C, the number of fine classes."""
+        return self.coarse_map.size
+
+    @property
+    def num_coarse(self) -> int:
+        """K, the number of coarse classes."""
+        return int(self.coarse_map.max()) + 1
+
+    @property
+    def dim(self) -> int:
+        """d, the dimension of the inputs."""
+        return self.moments.means.shape[1]
+
+    @property
+    def fine_moments(self) -> Moments:
+        """Moments of the inputs, one entry a fine class."""
+        return self.moments.pool(self.fine_map)
+
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[Array, NDArray[np.int64]]:
+        """n independent samples: x (n, d) and their fine classes (n,)."""
+        checks.at_least("n", n, 1)
+        component = rng.choice(len(self.moments.weights), size=n, p=self.moments.weights)
+        noise = rng.standard_normal((n, self.dim))
+        x = self.moments.means[component]
+        for j, root in enumerate(_square_roots(self.moments.covariances)):
+            mine = component == j
+            x[mine] += noise[mine] @ root
+        return x, self.fine_map[component]
+
+    def second_moment(self) -> Array:
+        """Sigma = E[x x^T], uncentred, shape (d, d)."""
+        pi, mu = self.moments.weights, self.moments.means
+        return np.einsum("j,jab->ab", pi, self.moments.covariances) + (mu.T * pi) @ mu
+
+    def cross_moment(self, targets: ArrayLike) -> Array:
+        """M = E[t x^T], shape (K, d), for targets (C, K), one row a fine class."""
+        t = checks.real("targets", targets, (self.num_fine, "K"))[self.fine_map]
+        return (t.T * self.moments.weights) @ self.moments.means
+
+
+def class_mean_directions(moments: Moments) -> Array:
+    """Orthonormal basis (d, q) of the span of the centred class means, q <= C - 1."""
+    centred = moments.means - moments.weights @ moments.means
+    _, values, right = np.linalg.svd(centred, full_matrices=False)
+    return right[values > 1e-10 * max(values.max(), np.finfo(float).tiny)].T
+
+
+def _responsibilities(samples: Array, components: int, c: int, seed: int) -> Array:
+    """Posterior probabilities (N, R) of R Gaussians fitted to one class's samples (N, q)."""
+    from sklearn.mixture import GaussianMixture  # imported here: `import theory` stays light
+
+    if len(samples) < 2 * components:
+        raise ValueError(
+            f"components must be at most half the samples of each fine class: {components} components "
+            f"for the {len(samples)} samples of class {c}"
+        )
+    # The ridge follows the scale of the data, where a fixed one would swamp small inputs.
+    ridge = 1e-6 * samples.var(axis=0).mean() + np.finfo(float).tiny
+    model = GaussianMixture(components, reg_covar=ridge, random_state=seed, max_iter=500)
+    return model.fit(samples).predict_proba(samples)
+
+
+def _weighted_moments(samples: Array, responsibilities: Array) -> tuple[Array, Array]:
+    """Means (R, d) and covariances (R, d, d) of samples (N, d) under each column of weights (N, R)."""
+    shares = responsibilities / responsibilities.sum(axis=0)
+    means = shares.T @ samples
+    centred = [(samples - m) * np.sqrt(w)[:, None] for m, w in zip(means, shares.T, strict=True)]
+    return means, np.stack([y.T @ y for y in centred])
+
+
+def _square_roots(covariances: Any) -> Array:
+    """Symmetric square roots (J, d, d); rounding may leave an eigenvalue slightly negative, which counts as 0."""
+    values, vectors = np.linalg.eigh(covariances)
+    roots = np.sqrt(np.clip(values, 0, None))
+    return np.einsum("jab,jb,jcb->jac", vectors, roots, vectors)

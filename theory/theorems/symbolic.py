@@ -1,0 +1,74 @@
+"""Small tools for proofs: matrices of symbols, losses written entry by entry, and differences that must vanish.
+
+Losses are sums over entries. Derivatives of traces of SymPy's MatrixSymbol can silently be 0, and a proof built on
+them passes for any claim; explicit entries cannot hide a term. Each proof also has a twin among the tests that
+hands it a false claim and must see ProofFailed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+
+class ProofFailed(AssertionError):
+    """A difference that the claim says is zero is not."""
+
+
+@dataclass(frozen=True)
+class Theorem:
+    """A row of the ledger.
+
+    Attributes:
+        id: "T1"... as in docs/theory.md
+        subject: a few words
+        statement: one line
+        assumptions: numbered from 1; a necessity test drops each
+        sizes: where the proof runs, or "all"
+        latex: the expressions a reader wants, in order
+    """
+
+    id: str
+    subject: str
+    statement: str
+    assumptions: tuple[str, ...]
+    sizes: str
+    latex: tuple[str, ...] = ()
+
+
+def matrix(name: str, rows: int, columns: int) -> sp.Matrix:
+    """A matrix of real symbols name_ij."""
+    return sp.Matrix(rows, columns, lambda i, j: sp.Symbol(f"{name}_{i}{j}", real=True))
+
+
+def symmetric(name: str, n: int) -> sp.Matrix:
+    """A symmetric matrix of real symbols."""
+    return sp.Matrix(n, n, lambda i, j: sp.Symbol(f"{name}_{min(i, j)}{max(i, j)}", real=True))
+
+
+def squared_loss(F: sp.Matrix, second: sp.Matrix, cross: sp.Matrix) -> sp.Expr:
+    """1/2 E||F x - t||^2 up to the constant E||t||^2/2, from E x x^T (d, d) and E t x^T (K, d), entry by entry."""
+    K, d = F.shape
+    square = sum(F[k, a] * second[a, b] * F[k, b] for k in range(K) for a in range(d) for b in range(d))
+    return square / 2 - sum(F[k, a] * cross[k, a] for k in range(K) for a in range(d))
+
+
+def penalty(weight_decay: sp.Expr, *weights: sp.Matrix) -> sp.Expr:
+    """lambda/2 times the sum of squares of all entries."""
+    return weight_decay / 2 * sum(entry**2 for w in weights for entry in w)
+
+
+def gradient(loss: sp.Expr, variables: sp.Matrix) -> sp.Matrix:
+    """The matrix of derivatives of `loss` by each entry of `variables`."""
+    return variables.applyfunc(lambda entry: sp.diff(loss, entry))
+
+
+def require_zero(claim: str, difference: sp.Expr | sp.Matrix) -> None:
+    """Raise ProofFailed, naming the claim and what is left, unless every entry simplifies to zero."""
+    entries = difference if isinstance(difference, sp.MatrixBase) else [difference]
+    for entry in entries:
+        expanded = sp.expand(entry)
+        remainder = expanded if expanded == 0 else sp.simplify(expanded)
+        if remainder != 0:
+            raise ProofFailed(f"{claim}: {remainder} is not 0")
