@@ -21,7 +21,13 @@ Examples:\n
 SHOWN = ("loss", "fine_share", "nc1_trace_ratio_coarse", "cdnv_coarse", "mahalanobis", "lda_accuracy")
 DEFAULTS = Config()
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help=__doc__, epilog=PREDICT_EXAMPLES)
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help=__doc__,
+    epilog=PREDICT_EXAMPLES,
+)
 
 
 @app.callback()
@@ -95,7 +101,8 @@ def _table(result: Prediction, data: str) -> Table:
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in result.seconds.items())
     table = Table(title=f"{data}: predicted against observed ({seconds})")
     for column in ("step", "time", "observable", "predicted", "observed", "error", "test images"):
-        table.add_column(column, justify="left" if column == "observable" else "right")
+        left = column == "observable"
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
     shown = [row for row in result.rows() if row["observable"] in SHOWN]
     for last, row in zip([*shown[1:], None], shown, strict=True):
         ends = last is None or last["observable"] != row["observable"]

@@ -162,7 +162,7 @@ def predict(
         config.width, x.shape[1], targets.shape[1], config.scale, np.random.default_rng(config.seed)
     )
     clock = _Clock()
-    mixture = _fit(x, data.train_y, fine_to_coarse, config)
+    mixture = _fit(x, data.train_y, fine_to_coarse, config, progress)
     clock.lap("fit")
     predicted = _population(mixture, W0, A0, targets, config, folder and folder / "theory", progress)
     clock.lap("theory")
@@ -185,11 +185,15 @@ def predict(
     return Prediction(config, fine_to_coarse, predicted, observed, clock.seconds)
 
 
-def _fit(x: Array, fine: NDArray[np.int64], fine_to_coarse: NDArray[np.int64], config: Config) -> Mixture:
+def _fit(
+    x: Array, fine: NDArray[np.int64], fine_to_coarse: NDArray[np.int64], config: Config, progress: bool
+) -> Mixture:
     checks.one_of("fit_in", config.fit_in, ("class-means", "all"))
     whole = config.fit_in == "all"
     directions = None if whole else class_mean_directions(Moments.from_samples(x, fine, fine_to_coarse.size))
-    return Mixture.fit(x, fine, fine_to_coarse, config.components, directions=directions, seed=config.seed)
+    return Mixture.fit(
+        x, fine, fine_to_coarse, config.components, directions=directions, seed=config.seed, progress=progress
+    )
 
 
 def _population(

@@ -23,7 +23,7 @@ def draw(rows: list[dict[str, Any]], title: str) -> Figure:
     rows: those of a Prediction (`Prediction.rows`) or of its prediction.json.
     """
     with paper_style():
-        figure = Figure(figsize=(PAGE, 2.9))
+        figure = Figure(figsize=(PAGE, 3.1))
         axes = figure.subplots(2, len(PANELS), sharex=True, height_ratios=(3, 1))
         for (value, error), (name, label) in zip(axes.T, PANELS.items(), strict=True):
             chosen = [row for row in rows if row["observable"] == name]
@@ -33,14 +33,15 @@ def draw(rows: list[dict[str, Any]], title: str) -> Figure:
             )
             times = _on_log_axis(times)
             value.plot(times, predicted, color=PALETTE[0], label="predicted")
-            value.plot(times, observed, "o", color=PALETTE[1], label="observed, training images")
+            value.plot(times, observed, "o", color=PALETTE[1], label="observed on training images")
             if np.isfinite(test).any():
-                value.plot(times, test, "s", mfc="none", color=PALETTE[2], label="observed, test images")
+                value.plot(times, test, "s", mfc="none", color=PALETTE[2], label="observed on test images")
             value.set_ylabel(label)
             error.plot(times, 100 * errors, "o-", color=PALETTE[1])
             error.set(xscale="log", xlabel="time (steps × learning rate)", ylim=(0, None), ylabel="error, %")
-        axes[0, 0].legend()
         figure.suptitle(title, fontsize=8)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
 
 

@@ -10,7 +10,7 @@ import typer
 
 from theory.console import console, run
 
-NAMES = ("specialisation", "collapse_of_scale", "prediction")
+NAMES = ("specialisation", "collapse_of_scale", "prediction", "prediction_fashion_mnist")
 
 EXAMPLES = """
 Examples:\n

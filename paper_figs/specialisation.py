@@ -41,7 +41,7 @@ def compute(jobs: int, seed: int) -> dict[str, Any]:
 def draw(numbers: dict[str, Any]) -> Figure:
     """Separation against eps: markers a seed each, lines the predicted slope through their mean."""
     with paper_style():
-        figure = Figure(figsize=(COLUMN, 2.6))
+        figure = Figure(figsize=(COLUMN, 2.9))
         axes = figure.subplots()
         for (name, curve), colour, marker in zip(numbers.items(), PALETTE, "osD", strict=False):
             eps, log_sep = np.array(curve["eps"]), np.log(curve["separations"])
@@ -55,5 +55,5 @@ def draw(numbers: dict[str, Any]) -> Figure:
         axes.set(xscale="log", yscale="log")
         axes.set_xlabel(r"initialisation scale $\varepsilon$")
         axes.set_ylabel("relative separation of subclasses")
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside upper left")
     return figure

@@ -55,12 +55,14 @@ def verify(
 
 def _table(rows: list[Comparison]) -> Table:
     table = Table(title="predicted against observed")
-    for column in ("theorem", "quantity", "predicted", "observed", "error", "bound", "bound from"):
-        table.add_column(column)
+    table.add_column("theorem")
+    table.add_column("quantity, and where its bound comes from", ratio=1)
+    for column in ("predicted", "observed", "error", "bound"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        error = f"{row.error:.1e}" if row.holds else f"[bold red]{row.error:.1e} exceeds[/]"
-        cells = (f"{row.predicted:.6g}", f"{row.observed:.6g}", error, f"{row.bound:.1e}", row.reason)
-        table.add_row(row.theorem, row.quantity, *cells)
+        error = f"{row.error:.1e}" if row.holds else f"[bold red]{row.error:.1e}[/]"
+        cells = (f"{row.predicted:.6g}", f"{row.observed:.6g}", error, f"{row.bound:.1e}")
+        table.add_row(row.theorem, f"{row.quantity}\n[dim]{row.reason}[/]", *cells)
     return table
 
 

@@ -70,13 +70,19 @@ def environment() -> dict[str, Any]:
     """What a number may depend on besides the config."""
     return {
         "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": platform.machine(),
-        "cpus": os.cpu_count(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
         "threads": os.environ.get("OMP_NUM_THREADS", "default"),
         "libraries": {name: metadata.version(name) for name in LIBRARIES},
-        "command": sys.argv,
+        "command": _command(),
     }
+
+
+def _command() -> str:
+    """The command line, a program of this package written as one starts it; without the machine's own paths."""
+    program = Path(sys.argv[0])
+    started = f"-m {program.parent.name}" if program.name == "__main__.py" else program.name
+    return " ".join(["python", started, *sys.argv[1:]])
 
 
 class RunFolder:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from theory import checks
+from theory.console import tracked
 from theory.moments import Moments
 
 Array = NDArray[np.float64]
@@ -100,6 +101,7 @@ class Mixture:
         *,
         directions: ArrayLike | None = None,
         seed: int = 0,
+        progress: bool = False,
     ) -> Mixture:
         """Fit `components` Gaussians to each fine class of samples x (N, d) with labels fine (N,).
 
@@ -111,6 +113,8 @@ class Mixture:
             directions: (d, q), to look for components in x @ directions alone, the moments being those of all
                 of x. A likelihood weighs every direction alike, however little it varies; a network does not.
                 `class_mean_directions` is the choice that predicts networks best (docs/results/first_light.md).
+            seed: of k-means.
+            progress: show a bar with the time left.
 
         Raises:
             ValueError: as Moments.from_samples; or a class with fewer than 2 `components` samples.
@@ -128,10 +132,10 @@ class Mixture:
         )
         labels = np.asarray(fine)
         weights, means, covariances = [], [], []
-        for c, pi in enumerate(fine_moments.weights):
+        for c in tracked(range(coarse.size), "fitting Gaussians", show=progress):
             mine = labels == c
             r = _responsibilities(seen[mine], components, c, seed)
-            weights.append(pi * r.mean(axis=0))
+            weights.append(fine_moments.weights[c] * r.mean(axis=0))
             centres, spreads = _weighted_moments(samples[mine], r)
             means.append(centres)
             covariances.append(spreads)
