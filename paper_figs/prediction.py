@@ -11,19 +11,15 @@ from empirical.predict import Config, predict
 from empirical.prediction_figure import draw as draw_rows
 
 CLAIM = "Gaussians fitted to real images predict the variances of a network trained on them, without a fitted parameter"
-CONFIG = Config()
 
 
 def compute(jobs: int, seed: int) -> dict[str, Any]:
     """scikit-learn's digits, embedded: nothing to download."""
-    config = Config(seed=seed)
-    return predict(load("digits"), config, device="cpu", progress=True).report()
+    return predict(load("digits"), Config(seed=seed), device="cpu", progress=True).report()
 
 
 def draw(numbers: dict[str, Any]) -> Figure:
     """Three observables along training, and the error of their prediction."""
-    config = numbers["config"]
-    title = (
-        f"digits, {config['components']} Gaussians a fine class, width {config['width']}: no fitted parameter"
-    )
+    R, width = (numbers["config"][name] for name in ("components", "width"))
+    title = f"digits, {R} Gaussians a fine class, width {width}: no fitted parameter"
     return draw_rows(numbers["rows"], title)

@@ -25,6 +25,6 @@ def compute(jobs: int, seed: int) -> dict[str, Any]:
 
 def draw(numbers: dict[str, Any]) -> Figure:
     """Three observables along training, and the error of their prediction."""
-    config = numbers["config"]
-    title = f"Fashion-MNIST, {config['components']} Gaussians a fine class, width {config['width']}: no fitted parameter"
+    R, width = (numbers["config"][name] for name in ("components", "width"))
+    title = f"Fashion-MNIST, {R} Gaussians a fine class, width {width}: no fitted parameter"
     return draw_rows(numbers["rows"], title)
