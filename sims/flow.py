@@ -26,6 +26,8 @@ from theory.console import tracked
 
 Array = NDArray[np.float64]
 
+MAX_EVALUATIONS = 200_000  # of the gradient between two recorded times; ordinary flows take a few thousand
+
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
@@ -80,7 +82,7 @@ def population_flow(
 
     Raises:
         ValueError: shapes that do not fit, times that decrease or are negative, non-finite numbers, all-zero weights.
-        RuntimeError: the step size collapsed; the message says where.
+        RuntimeError: the step size collapsed; the message says where and what helps.
     """
     if not 1e-13 <= rtol <= 1e-2:
         raise ValueError(f"rtol must lie in [1e-13, 1e-2], got {rtol}")
@@ -180,7 +182,16 @@ class _Integrator:
         self.loss, self.method, self.rtol, self.evaluations = loss, method, rtol, 0
 
     def __call__(self, start: float, end: float, W: Array, A: Array) -> tuple[Array, Array]:
-        def velocity(_: float, state: Array) -> Array:
+        allowed = self.evaluations + MAX_EVALUATIONS
+
+        def velocity(t: float, state: Array) -> Array:
+            self.evaluations += 1
+            if self.evaluations > allowed:
+                raise RuntimeError(
+                    f"gradient flow took more than {MAX_EVALUATIONS} gradients between t = {start} and {end} and is at "
+                    f"t = {t:.6g}: its steps have collapsed, as where ReLU's kinks meet inputs without noise in some "
+                    f"direction. Raise rtol = {self.rtol}, give the inputs noise, or use population_descent."
+                )
             _, dW, dA = self.loss(*_unpack(state, W.shape, A.shape))
             return -np.concatenate([dW.ravel(), dA.ravel()])
 
@@ -193,7 +204,6 @@ class _Integrator:
             rtol=self.rtol,
             atol=self.rtol * _neuron_scale(W, A),
         )
-        self.evaluations += solution.nfev
         if not solution.success:
             reached = solution.t[-1] if solution.t.size else start
             raise RuntimeError(

@@ -81,13 +81,13 @@ def test_a_figure_is_written_with_its_numbers(tmp_path):
 
 
 ERRORS = [
-    (["theory", "--theorem", "T99"], "--theorem must be one of T3, T4, T7"),
-    (["sims", "verify", "--theorem", "T99"], "--theorem must be one of T3, T4, T7; got 'T99'"),
+    (["theory", "--theorem", "T99"], "--theorem must be one of T"),
+    (["sims", "verify", "--theorem", "T99"], "got 'T99'"),
     (["empirical", "predict", "--data", "fashion-mnits"], "fashion-mnist"),
     (["empirical", "predict", "--map", "modd"], "mod"),
     (["empirical", "predict", "--map", "0,0,0,0,0,0,0,0,0,2"], "coarse_map"),
     (["empirical", "predict", "--dynamics", "jump"], "dynamics must be one of descent, flow; got 'jump'"),
-    (["paper_figs", "nothing"], "figure names must be among specialisation, collapse_of_scale, prediction"),
+    (["paper_figs", "nothing"], "figure names must be among prediction_fashion_mnist, prediction, "),
 ]
 
 

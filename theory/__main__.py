@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -11,9 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from theory import ledger
 from theory.console import console, run, tracked
-from theory.theorems import THEOREMS
-from theory.theorems.symbolic import ProofFailed
 
 EXAMPLES = """
 Examples:\n
@@ -32,12 +30,12 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the ledger to this file.")] = None,
 ) -> None:
     """Prove the theorems symbolically, starting from the loss, and print the ledger."""
-    modules = _chosen(theorem)
+    modules = ledger.choose(theorem)
     if latex:
         for module in modules:
             print(f"% {module.THEOREM.id}: {module.THEOREM.subject}", *module.THEOREM.latex, sep="\n")
         return
-    rows = [_proved(module) for module in tracked(modules, "proofs", total=len(modules))]
+    rows = [ledger.prove(module) for module in tracked(modules, "proofs", total=len(modules))]
     if theorem:
         _print_in_full(modules[0], rows[0])
     else:
@@ -47,35 +45,6 @@ def main(
         console.print(f"ledger written to {json_file}")
     if any(row["failure"] for row in rows):
         raise typer.Exit(1)
-
-
-def _chosen(theorem: str | None) -> list[ModuleType]:
-    chosen = [m for m in THEOREMS if theorem is None or m.THEOREM.id.lower() == theorem.lower()]
-    if not chosen:
-        known = ", ".join(m.THEOREM.id for m in THEOREMS)
-        raise ValueError(f"--theorem must be one of {known}; got {theorem!r}")
-    return chosen
-
-
-def _proved(module: ModuleType) -> dict[str, Any]:
-    """The ledger's row: the theorem, and what its proof gave just now."""
-    started = time.perf_counter()
-    try:
-        module.prove()
-        failure = ""
-    except ProofFailed as error:
-        failure = str(error)
-    seconds = round(time.perf_counter() - started, 2)
-    t = module.THEOREM
-    return {
-        "id": t.id,
-        "subject": t.subject,
-        "statement": t.statement,
-        "assumptions": list(t.assumptions),
-        "sizes": t.sizes,
-        "seconds": seconds,
-        "failure": failure,
-    }
 
 
 def _print_ledger(rows: list[dict[str, Any]]) -> None:

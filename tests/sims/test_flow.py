@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from sims import flow as flow_module
 from sims import population_descent, population_flow
 from sims.initial_weights import gaussian
 from theory import Mixture
@@ -145,6 +146,15 @@ def test_a_diverging_descent_says_so():
         pytest.raises(RuntimeError, match=r"diverged .* lower learning_rate = 100.0"),
     ):
         population_descent(mixture, W0, A0, **options, learning_rate=100.0, steps=[50])
+
+
+def test_a_collapsed_step_is_an_error_that_says_where(monkeypatch):
+    monkeypatch.setattr(flow_module, "MAX_EVALUATIONS", 50)
+    mixture, W0, A0, options = noisy()
+    with pytest.raises(
+        RuntimeError, match=r"more than 50 gradients between t = 0.0 and 100.0 .* use population_descent"
+    ):
+        population_flow(mixture, W0, A0, **options, times=[100.0])
 
 
 BAD_CALLS = [

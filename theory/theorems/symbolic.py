@@ -54,6 +54,14 @@ def squared_loss(F: sp.Matrix, second: sp.Matrix, cross: sp.Matrix) -> sp.Expr:
     return square / 2 - sum(F[k, a] * cross[k, a] for k in range(K) for a in range(d))
 
 
+class AnyLoss(sp.Function):
+    """A differentiable function of the network's outputs of which nothing else is known: dl1, dl2, ... by each."""
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        """The derivative by argument `argindex`, again an unknown function of all of them."""
+        return sp.Function(f"dl{argindex}")(*self.args)
+
+
 def penalty(weight_decay: sp.Expr, *weights: sp.Matrix) -> sp.Expr:
     """lambda/2 times the sum of squares of all entries."""
     return weight_decay / 2 * sum(entry**2 for w in weights for entry in w)

@@ -1,0 +1,167 @@
+"""T1: closed-form moments against quadrature and sampling, derivatives against their formulas; assumptions dropped."""
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from sims import gaussian_kinematics as observed
+from theory import kinematics, testing
+from theory.theorems import gaussian_kinematics as law
+from theory.theorems.symbolic import ProofFailed
+
+pytestmark = pytest.mark.T1
+EPS = np.finfo(float).eps
+ACTIVATIONS = kinematics.ACTIVATIONS
+
+
+@st.composite
+def gaussians(draw, m, kind="anisotropic", scale=(0.1, 10)):
+    """b (m,) and Q (m, m), with means of up to several standard deviations."""
+    Q = draw(testing.psd_matrices(dim=m, kind=kind, scale=scale, anisotropy=1e3))
+    h = np.array(draw(st.lists(st.floats(-5, 5), min_size=m, max_size=m)))
+    return h * np.sqrt(np.maximum(np.diag(Q), 0)), Q
+
+
+@given(case=gaussians(2), activation=st.sampled_from(ACTIVATIONS))
+def test_moments_of_a_pair_agree_with_quadrature(case, activation):
+    b, Q = case
+    mean, covariance = law.predict(b, Q, activation, slope=observed.SLOPE)
+    means, found = observed.quadrature(b, Q, observed.function(activation))
+    # Rounding of sums of a few thousand terms, each at most the largest |phi|^2 within nine deviations.
+    largest = 1 + np.abs(b).max() + 9 * np.sqrt(Q.max())
+    size = largest**4 if activation == "square" else largest**2
+    np.testing.assert_allclose(mean, means, rtol=0, atol=100 * EPS * size)
+    assert abs(covariance[0, 1] - found) <= 100 * EPS * size
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    width=st.integers(1, 64),
+    dim=st.integers(2, 40),
+    activation=st.sampled_from(ACTIVATIONS),
+)
+def test_moments_of_a_layer_agree_with_sampling(seed, width, dim, activation):
+    """Any m, also m > d, where Q is singular.
+
+    2,144 entries at most: 7 standard errors are passed once in 1e8 draws, 8 allow for skew.
+    """
+    rng = np.random.default_rng(seed)
+    W = rng.standard_normal((width, dim)) / np.sqrt(dim)
+    Q = W @ W.T
+    # Every ReLU is active on 7 % of the samples at least: standard errors cannot be seen in rarer events.
+    b = rng.uniform(-1.5, 1.5, width) * np.sqrt(np.diag(Q))
+    mean, covariance = law.predict(b, Q, activation, slope=observed.SLOPE)
+    n, phi = 20_000, observed.function(activation)
+    h = phi(b + rng.standard_normal((n, dim)) @ W.T)
+    variances = np.diag(covariance)
+    assert (np.abs(h.mean(axis=0) - mean) <= 7 * np.sqrt(variances / n)).all()
+    centred = h - h.mean(axis=0)
+    found = centred.T @ centred / n
+    error = np.sqrt(np.maximum((centred**2).T @ centred**2 / n - found**2, 0) / n)
+    # Products of squares have heavy tails, so that the normal law is off by the next (Edgeworth) order; and 1/n bias.
+    assert (np.abs(found - covariance) <= 8 * error + 10 * np.outer(variances, variances) ** 0.5 / n).all()
+
+
+@given(case=gaussians(2))
+def test_derivatives_of_relu_are_the_explicit_formulas(case):
+    b, Q = case
+    correlation = Q[0, 1] / np.sqrt(Q[0, 0] * Q[1, 1])
+    assume(abs(correlation) < 0.999)
+    mean, _, pullback = kinematics.moments_and_pullback(b, Q, "relu")
+    # G = Cov + product of means.
+    b_bar, Q_bar = pullback(mean[::-1], np.array([[0.0, 1.0], [0.0, 0.0]]))
+    found = (b_bar[0], 2 * Q_bar[0, 1], Q_bar[0, 0])
+    s = np.sqrt(np.diag(Q))
+    rounding = 100 * EPS / (1 - correlation**2) * (1 + np.abs(b / s).max()) ** 2
+    for value, predicted, unit in zip(
+        found, law.predict_derivatives(b, Q), (s[1], 1, s[1] / s[0]), strict=True
+    ):
+        assert abs(value - predicted) <= rounding * unit
+
+
+@given(Q=testing.psd_matrices(dim=(1, 12), kind="anisotropic", scale=(0.1, 10)))
+def test_zero_means_give_the_arc_cosine_and_arc_sine_kernels(Q):
+    zero = np.zeros(len(Q))
+    mean, covariance = law.predict(zero, Q, "relu")
+    scale = np.max(np.diag(Q))
+    np.testing.assert_allclose(
+        covariance + np.outer(mean, mean), law.predict_arc_cosine(Q), rtol=0, atol=50 * EPS * scale
+    )
+    # The slope of asin at 1 - rounding is 1/sqrt(rounding): on the diagonal of a large Q only.
+    D2 = 1 + 2 * np.diag(Q)
+    lost = EPS * np.sqrt(np.max(D2))
+    np.testing.assert_allclose(
+        law.predict(zero, Q, "erf")[1], law.predict_arc_sine(Q), rtol=0, atol=50 * (EPS + lost)
+    )
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_deterministic_input_has_its_own_value_and_no_covariance(activation):
+    b = np.array([-0.7, 0.0, 1.3])
+    mean, covariance = law.predict(b, np.zeros((3, 3)), activation, slope=observed.SLOPE)
+    np.testing.assert_allclose(mean, observed.function(activation)(b), atol=2 * EPS)
+    assert np.abs(covariance).max() == 0
+
+
+def test_necessary_gaussian():
+    """The same b and Q from a uniform or a two-point z: E relu(z) is off by more than 5 %."""
+    b, Q = np.array([0.0]), np.array([[1.0]])
+    predicted = law.predict(b, Q, "relu")[0][0]
+    two_points = 0.5 * 1.0  # z = +-1
+    uniform = np.sqrt(3) / 4  # E max(z, 0) on (-sqrt 3, sqrt 3)
+    assert abs(two_points / predicted - 1) > 0.2
+    assert abs(uniform / predicted - 1) > 0.05
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_necessary_the_activations_own_formula(activation):
+    """The formula of any other activation misses this one's covariance by 3 % or more."""
+    b, Q = np.array([0.4, -0.3]), np.array([[1.2, 0.6], [0.6, 0.9]])
+    _, found = observed.quadrature(b, Q, observed.function(activation))
+    for other in ACTIVATIONS:
+        gap = abs(law.predict(b, Q, other, slope=observed.SLOPE)[1][0, 1] / found - 1)
+        assert gap < 1e-12 if other == activation else gap > 0.03
+
+
+def test_necessary_a_loss_of_mean_and_covariance():
+    """Logistic loss: equal moments of h, unequal expected losses, so no function of the moments is its gradient.
+
+    f = h = relu(z) for z ~ N(0, 1), against a Gaussian f of the same mean and variance.
+    """
+    mean, covariance = law.predict(np.zeros(1), np.eye(1), "relu")
+    x, w = np.polynomial.legendre.leggauss(200)
+    z, w = 10 * x, 10 * w * np.exp(-((10 * x) ** 2) / 2) / np.sqrt(2 * np.pi)
+    loss = w @ np.logaddexp(0, 5 * np.maximum(z, 0))
+    twin = w @ np.logaddexp(0, 5 * (mean[0] + np.sqrt(covariance[0, 0]) * z))
+    assert abs(loss / twin - 1) > 0.03
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_predicted_against_observed(seed):
+    for row in observed.verify(seed):
+        assert row.holds, row
+
+
+FALSE_PRODUCTS = {
+    "without the ring": lambda h, k, r: (
+        law._product(h, k, r)
+        - sp.sqrt(1 - r**2) / (2 * sp.pi) * sp.exp(-(h**2 - 2 * r * h * k + k**2) / (2 * (1 - r**2)))
+    ),
+    "the product of the means": lambda h, k, r: (
+        (h * law._cdf(h) + law._pdf(h)) * (k * law._cdf(k) + law._pdf(k))
+    ),
+}
+
+
+@pytest.mark.parametrize("claim", FALSE_PRODUCTS.values(), ids=FALSE_PRODUCTS.keys())
+def test_a_false_claim_is_not_proved_for_relu(claim):
+    with pytest.raises(ProofFailed, match=f"^{law.THEOREM.id}.* is not 0"):
+        law.prove(product=claim)
+
+
+@pytest.mark.parametrize("factor", [1, 4])
+def test_a_false_claim_is_not_proved_for_erf(factor):
+    with pytest.raises(ProofFailed, match=f"^{law.THEOREM.id}.* is not 0"):
+        law.prove(gain=lambda variance: 1 + factor * variance)

@@ -1,0 +1,207 @@
+"""T17 Depth and convex losses: layer l forgets subclasses at l lambda, and T3 survives any convex loss.
+
+(a) L-layer linear network F = W_L ... W_1, squared loss, weight decay lambda on every layer. V_0 = V is label-invisible
+    (T3) and R^{m_l} = V_l^c + V_l orthogonally, with V_L = 0. If every layer maps V_{l-1} into V_l and its complement
+    into V_l's ("aligned": W_l = a visible block + R_l : V_{l-1} -> V_l), the flow keeps this, whatever the visible
+    blocks do and however large R_l is,
+
+        R_l(t) = e^{-lambda t} R_l(0),
+
+    so two subclasses that differ by delta in V are, in layer l < L, apart by
+
+        ||h_l - h_l'|| = ||R_l ... R_1 delta|| = e^{-l lambda t} times its initial value: eta^l e^{-l lambda t}.
+
+(b) Not aligned, K = 1: let the visible mode have converged, W_l = b u_l u_{l-1}^T, to b > 0, with remainders of
+    size eta (R_l off the mode; p_l into it and q_l out of it). To first order in eta
+
+        R_l' = -lambda R_l,   (q_l + p_{l+1})' = 0,   (q_l - p_{l+1})' = -2 lambda (q_l - p_{l+1}),
+        p_1' = -(s b^{2L-2} + lambda) p_1 on an eigenvector of Sigma in V with eigenvalue s:
+
+    q + p turns the mode's direction u_l and separates nothing, p_1 dies out before the rest, and (a) is
+    approached, with rates l lambda up to a relative O(eta) that itself decays.
+(c) Two layers and a loss l(f, t), twice continuously differentiable in f, derivatives of at most exponential growth;
+    x_v ~ N(0, Sigma_v) independent of the rest of x and of t, W_v the restriction of W to it. Then
+
+        dW_v/dt = -A^T Hbar A W_v Sigma_v - lambda W_v,   Hbar = E[Hessian of l by f]    (K, K),
+
+    which is T3 with A^T Hbar A for A^T A: W v(t) = e^{-lambda t} T_s(t) W v(0), T_s' = -s A^T Hbar A T_s, and
+    ln det T_s = -s int tr(A^T Hbar A) dt. Convex l makes Hbar >= 0, hence ||T_s|| <= 1.
+
+Corrected: "separation ~ eta^l" had been stated for any remainders of size eta. In amplitude it needs (a), or
+p_{l+1} = q_l and p_1 = 0 (a mode that was only turned, balanced to first order): else the separation in layer 3 is
+of order eta^2, for p_1 follows -(p_2 . R_1 v)/b and leaves a part of order lambda eta^2/s along the mode, of the same
+rate 3 lambda.
+Independence and normality, not Sigma_v = s I, are what (c) needs; convexity is needed for the contraction alone.
+
+Source: this project, T17. (c) uses Stein's lemma (Stein 1981, Ann. Statist. 9, 1135).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import sympy as sp
+from numpy.typing import ArrayLike, NDArray
+
+from theory import checks
+from theory.theorems.symbolic import (
+    Theorem,
+    gradient,
+    matrix,
+    penalty,
+    require_zero,
+    squared_loss,
+    symmetric,
+)
+
+Array = NDArray[np.float64]
+
+THEOREM = Theorem(
+    id="T17",
+    subject="depth and convex losses",
+    statement="subclasses in layer l of a linear network part as e^{-l lambda t}; T3 with A^T Hbar A for a convex loss",
+    assumptions=(
+        "linear network",
+        "every layer maps V_{l-1} into V_l and its complement into V_l's complement (exact law in depth)",
+        "the same lambda on every layer",
+        "x_v is Gaussian (convex losses)",
+        "x_v is independent of the labels and of the rest of x (convex losses)",
+        "the loss is convex (contraction)",
+    ),
+    sizes="(L, visible, invisible) = (2,1,2), (3,1,1), (3,2,1), (4,1,1); L = 2, 3, 4 for (b); (m, n, K) in (c)",
+    latex=(
+        r"R_l(t) = e^{-\lambda t} R_l(0), \quad \|h_l - h_l'\| \propto e^{-l \lambda t}",
+        r"\dot W_v = -A^\top \bar H A W_v \Sigma_v - \lambda W_v, \quad \bar H = \mathbb{E}\,\nabla_f^2 \ell(f, t)",
+        r"\det T_s = \exp\Bigl(-s \int_0^t \mathrm{tr}(A^\top \bar H A)\Bigr), \quad \|T_s\| \le 1",
+    ),
+)
+
+DEPTH_SIZES = ((2, 1, 2), (3, 1, 1), (3, 2, 1), (4, 1, 1))
+CONVEX_SIZES = ((1, 2, 1), (2, 1, 2), (2, 2, 2), (3, 2, 2))
+
+Rate = Callable[[int, sp.Expr], sp.Expr]
+Velocity = Callable[..., sp.Matrix]
+
+
+def predict(initial: ArrayLike, weight_decay: float, t: float) -> Array:
+    """Separation in layers 1..L-1 at time t, shape (L-1,), from those at time 0."""
+    start = checks.real("initial", initial, ("L-1",))
+    checks.at_least("weight_decay", weight_decay, 0)
+    return start * np.exp(-np.arange(1, start.size + 1) * weight_decay * t)
+
+
+def predict_rate(layer: int, weight_decay: float) -> float:
+    """Decay rate of the separation in `layer`, counted from 1: l lambda."""
+    checks.at_least("layer", layer, 1)
+    checks.at_least("weight_decay", weight_decay, 0)
+    return layer * weight_decay
+
+
+def predict_velocity(W_v: Array, A: Array, hessian: Array, second_v: Array, weight_decay: float) -> Array:
+    """dW_v/dt, shape (m, n), from W_v (m, n), A (K, m), Hbar (K, K) and Sigma_v (n, n)."""
+    return -A.T @ hessian @ A @ W_v @ second_v - weight_decay * W_v
+
+
+def predict_log_det(trace_integral: float, eigenvalue: float) -> float:
+    """ln det T_s, from int tr(A^T Hbar A) dt and s."""
+    return -eigenvalue * trace_integral
+
+
+def prove(rate: Rate | None = None, velocity: Velocity | None = None) -> None:
+    """(a) and (b) from the squared loss of L factors, (c) from the expected loss in closed form.
+
+    rate: the claimed (l, lambda) -> decay rate of the separation in layer l.
+    velocity: the claimed (W_v, A, Hbar, Sigma_v, lambda) -> dW_v/dt. Defaults: the theorem's own.
+    """
+    rate = rate or (lambda layer, lam: layer * lam)
+    velocity = velocity or (lambda W_v, A, H, second_v, lam: -A.T * H * A * W_v * second_v - lam * W_v)
+    for sizes in CONVEX_SIZES:
+        _prove_convex(velocity, *sizes)
+    for m in (2, 3):
+        _prove_contraction(m)
+    for sizes in DEPTH_SIZES:
+        _prove_aligned(rate, *sizes)
+    for depth in (2, 3, 4):
+        _prove_linearised(depth)
+
+
+def _product(layers: list[sp.Matrix]) -> sp.Matrix:
+    F = layers[0]
+    for W in layers[1:]:
+        F = W * F
+    return F
+
+
+def _prove_aligned(rate: Rate, depth: int, visible: int, invisible: int) -> None:
+    """The gradient of the whole loss at an aligned state: block diagonal, with -lambda R_l in the invisible block."""
+    r, n = visible, invisible
+    lam = sp.Symbol("lambda", real=True)
+    layers = [matrix(f"W{i}", r + n, r + n) for i in range(1, depth)] + [matrix(f"W{depth}", r, r + n)]
+    second = sp.diag(symmetric("P", r), symmetric("Q", n))
+    cross = sp.Matrix.hstack(matrix("M", r, r), sp.zeros(r, n))
+    loss = squared_loss(_product(layers), second, cross) + penalty(lam, *layers)
+    crossing = {W[i, j]: 0 for W in layers for i in range(W.rows) for j in range(r + n) if (i < r) != (j < r)}
+    velocities = [-gradient(loss, W).subs(crossing) for W in layers]
+    for W, dW in zip(layers, velocities, strict=True):
+        require_zero(f"T17 visible into invisible at {depth, r, n}", dW[r:, :r])
+        require_zero(f"T17 invisible into visible at {depth, r, n}", dW[:r, r:])
+        require_zero(f"T17 remainder at {depth, r, n}", dW[r:, r:] + lam * W[r:, r:])
+    delta = matrix("delta", n, 1)
+    blocks = [(W[r:, r:], dW[r:, r:]) for W, dW in zip(layers[:-1], velocities[:-1], strict=True)]
+    apart, change = delta, sp.zeros(n, 1)
+    for layer, (R, dR) in enumerate(blocks, 1):
+        apart, change = R * apart, dR * apart + R * change
+        require_zero(f"T17 separation in layer {layer} of {depth}", change + rate(layer, lam) * apart)
+
+
+def _prove_linearised(depth: int) -> None:
+    """One visible and one invisible direction a layer, K = 1: the flow's derivative by eta at the converged mode."""
+    b, s, s_v, eta = sp.symbols("b s s_v eta", positive=True)
+    lam = sp.Symbol("lambda", positive=True)
+    p, q, R = (sp.symbols(f"{name}1:{depth + 1}", real=True) for name in "pqR")
+    symbols = [matrix(f"W{i}", 2, 2) for i in range(1, depth)] + [matrix(f"W{depth}", 1, 2)]
+    cross = sp.Matrix(
+        [[s * b**depth + lam * b ** (2 - depth), 0]]
+    )  # M's singular value at which b is at rest
+    loss = squared_loss(_product(symbols), sp.diag(s, s_v), cross) + penalty(lam, *symbols)
+    near: dict[sp.Symbol, sp.Expr] = {}
+    for i, W in enumerate(symbols):
+        values = sp.Matrix([[b, eta * p[i]], [eta * q[i], eta * R[i]]])
+        near |= {W[j, k]: values[j, k] for j in range(W.rows) for k in range(2)}
+    first = [
+        (-gradient(loss, W)).subs(near).applyfunc(lambda e: sp.diff(e, eta).subs(eta, 0)) for W in symbols
+    ]
+    require_zero(f"T17 mode into, L = {depth}", first[0][0, 1] + (s_v * b ** (2 * depth - 2) + lam) * p[0])
+    for i in range(depth - 1):
+        out, into = first[i][1, 0], first[i + 1][0, 1]
+        require_zero(f"T17 linearised remainder {i + 1} of {depth}", first[i][1, 1] + lam * R[i])
+        require_zero(f"T17 turn of the mode {i + 1} of {depth}", out + into)
+        require_zero(f"T17 imbalance {i + 1} of {depth}", out - into + 2 * lam * (q[i] - p[i + 1]))
+
+
+def _prove_convex(velocity: Velocity, m: int, n: int, K: int) -> None:
+    """For l = exp(c.f) the expectation over x_v is explicit, and the law linear in l: other losses are superpositions
+    of exponentials with complex c (Fourier). base: what the rest of x contributes to c.f."""
+    lam = sp.Symbol("lambda", real=True)
+    W_v, A, c, second_v = matrix("W", m, n), matrix("A", K, m), matrix("c", K, 1), symmetric("S", n)
+    base = sp.Symbol("base", real=True)
+    seen = (A * W_v).T * c
+    expected = sp.exp(base + (seen.T * second_v * seen)[0] / 2)
+    loss = expected + penalty(lam, W_v, A)
+    hessian = c * c.T * expected
+    difference = -gradient(loss, W_v) - velocity(W_v, A, hessian, second_v, lam)
+    require_zero(f"T17 convex at {m, n, K}", difference)
+
+
+def _prove_contraction(m: int) -> None:
+    """T^T T falls by 2 s T^T A^T H A T, a square for H = B^T B; ln det T by s tr(A^T H A)."""
+    s = sp.Symbol("s", positive=True)
+    A, B, T = matrix("A", 2, m), matrix("B", 2, 2), matrix("T", m, m)
+    G = A.T * B.T * B * A
+    dT = -s * G * T
+    root = B * A * T
+    require_zero(f"T17 contraction at m = {m}", dT.T * T + T.T * dT + 2 * s * root.T * root)
+    det = T.det(method="berkowitz")
+    growth = sum(sp.diff(det, T[i, j]) * dT[i, j] for i in range(m) for j in range(m))
+    require_zero(f"T17 determinant at m = {m}", growth + s * G.trace() * det)

@@ -1,0 +1,262 @@
+"""T9 End state: with weight decay training ends at f = (1 - C lambda/(sqrt S ||t||)) t, the global minimum.
+
+Noise-free inputs at orthonormal means, C = K S fine classes of probability 1/C; ReLU, squared loss, lambda > 0. Targets
+of one norm ||t|| with t_k . t_l <= 0 for k != l: +-1, one-hot, centred one-hot. lambda_c = ||t|| sqrt(S)/C.
+
+Global minimum, of every width that has a neuron for each coarse class. With c = min(lambda/lambda_c, 1), for lambda <=
+lambda_c and every network,
+
+    L - ||t||^2 c (1 - c/2) = 1/(2C) sum_c ||f_c - (1 - c) t_c||^2 + (lambda/2) sum_j { ||a_j - v_j||^2
+                              + sum_c relu(-w_jc)^2 + ||w_j off the span||^2 + spread_j + overlap_j },
+
+    v_j = sum_c t_c h_jc / (sqrt S ||t||),   S spread_j = sum over pairs of fine classes that share a coarse class of
+    (h_jc - h_jc')^2,   S ||t||^2 overlap_j = -2 sum_{k < l} (t_k . t_l) s_jk s_jl,   s_jk = sum_{c in k} h_jc:
+
+squares and products that are >= 0. So f = (1 - c) t at the minimum, and each neuron is equal on the fine classes of a
+coarse class: full collapse. For lambda >= lambda_c the same with c = 1, lambda_c for lambda, and
+(lambda - lambda_c)(||W||^2 + ||A||^2)/2 added.
+
+Which end flow reaches: f = (1 - C lambda/(sqrt q ||t||)) t, with q the most subclasses that any neuron serves (T6);
+q = S needs a full neuron. q = 1: sep stays sqrt 2. Finite time: the gap closes at twice the separation's rate,
+
+    f_inf - f(t) = f_inf (S - 1) rho_S (mu/(kappa - mu)) sep(t)^2/2,
+
+mu = lambda (1 - rho_S), kappa = lambda_c - lambda,
+in units of ||t|| f along t, up to order sep^4, to patterns on fewer than S - 1 subclasses, and to e^{-2 kappa t}.
+
+Leaky ReLU of slope a in [0, 1], K = 2, targets +-1: sqrt(S (1 + a^2)) in place of sqrt S, by the same squares. Linear,
+K = 2: a = 1, so f = (1 - lambda sqrt C) t.
+
+Corrected: the gap closes at twice the separation's rate only for lambda < lambda_c/(2 - rho_S), where kappa > mu
+(S = 2: below .774 lambda_c); above, up to lambda_c, the transient e^{-2 kappa t} is the slower, and the gap closes at
+2 (lambda_c - lambda).
+
+Source: this project, T9 (in the setting of Yang, Steinhardt & Hu, ICML 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import sympy as sp
+
+from theory import checks
+from theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero
+
+THEOREM = Theorem(
+    id="T9",
+    subject="end state",
+    statement="training ends at f = (1 - C lambda/(sqrt S ||t||)) t, zero above lambda_c: the global minimum",
+    assumptions=(
+        "ReLU, or leaky ReLU and linear with their own constants (K = 2)",
+        "orthonormal means, no input noise",
+        "squared loss",
+        "equal probabilities",
+        "targets of one norm with t_k . t_l <= 0",
+        "a neuron active on all S subclasses (the end that flow reaches)",
+        "lambda < lambda_c/(2 - rho_S) (the gap's rate)",
+    ),
+    sizes="minimum at (K, S) = (2,1), (2,2), (2,3), (3,2); leaky at S = 1, 2, 3; gap at S = 2, 3, 4, 5",
+    latex=(
+        r"f_\infty = \Bigl(1 - \frac{C \lambda}{\sqrt S\, \|t\|}\Bigr)_+ t",
+        r"f_\infty - f(t) = f_\infty\, \frac{(S-1) \rho_S\, \mu}{\kappa - \mu}\, \frac{\mathrm{sep}(t)^2}{2}",
+        r"\mu = \lambda (1 - \rho_S), \quad \kappa = \lambda_c - \lambda",
+    ),
+)
+
+SIZES = ((2, 1), (2, 2), (2, 3), (3, 2))
+
+
+def critical(subclasses: int, classes: int, target_norm: float = 1.0, slope: float = 0.0) -> float:
+    """lambda_c = ||t|| sqrt(S (1 + a^2))/C, from S, C, ||t|| and the slope a in [0, 1] below zero (a > 0: K = 2)."""
+    checks.at_least("subclasses", subclasses, 1)
+    if classes % subclasses:
+        raise ValueError(f"classes must be a multiple of subclasses = {subclasses}, got {classes}")
+    if not 0 <= slope <= 1:
+        raise ValueError(f"slope must lie in [0, 1], got {slope}")
+    if slope and classes != 2 * subclasses:
+        raise ValueError(f"classes must be 2 * subclasses = {2 * subclasses} for slope > 0, got {classes}")
+    return float(target_norm * np.sqrt(subclasses * (1 + slope**2)) / classes)
+
+
+def predict(
+    weight_decay: float, subclasses: int, classes: int, *, target_norm: float = 1.0, slope: float = 0.0
+) -> float:
+    """f . t/||t||^2 at the end of training, in [0, 1]; `subclasses`: the most that any neuron serves, of one class."""
+    checks.at_least("weight_decay", weight_decay, 0)
+    return max(0.0, 1 - weight_decay / critical(subclasses, classes, target_norm, slope))
+
+
+def predict_loss(
+    weight_decay: float, subclasses: int, classes: int, *, target_norm: float = 1.0, slope: float = 0.0
+) -> float:
+    """The global minimum of the loss, weight decay included."""
+    c = 1 - predict(weight_decay, subclasses, classes, target_norm=target_norm, slope=slope)
+    return target_norm**2 * c * (1 - c / 2)
+
+
+def predict_gap(
+    separation: float, weight_decay: float, subclasses: int, classes: int, *, target_norm: float = 1.0
+) -> float:
+    """(f_inf - f(t)) . t/||t||^2 after the transient, from sep(t), for 0 < lambda < lambda_c/(2 - rho_S)."""
+    rho = np.sqrt((subclasses - 1) / subclasses)
+    top = critical(subclasses, classes, target_norm)
+    if not 0 < weight_decay < top / (2 - rho):
+        raise ValueError(
+            f"weight_decay must lie in (0, lambda_c/(2 - rho)) = (0, {top / (2 - rho)}), got {weight_decay}"
+        )
+    mu = weight_decay * (1 - rho)
+    end = predict(weight_decay, subclasses, classes, target_norm=target_norm)
+    return float(end * (subclasses - 1) * rho * mu / (top - weight_decay - mu) * separation**2 / 2)
+
+
+def predict_gap_rate(
+    weight_decay: float, subclasses: int, classes: int, *, target_norm: float = 1.0
+) -> float:
+    """Late decay rate of |f_inf - f| for 0 < lambda < lambda_c: 2 min(lambda (1 - rho_S), lambda_c - lambda)."""
+    top = critical(subclasses, classes, target_norm)
+    if not 0 < weight_decay < top:
+        raise ValueError(f"weight_decay must lie in (0, lambda_c) = (0, {top}), got {weight_decay}")
+    if subclasses == 1:
+        return 2 * (top - weight_decay)
+    return float(2 * min(weight_decay * (1 - np.sqrt((subclasses - 1) / subclasses)), top - weight_decay))
+
+
+def prove(shrinkage: Callable[..., sp.Expr] | None = None) -> None:
+    """The sum of squares, the rest point, the leaky case and the gap, from the loss.
+
+    shrinkage: the claimed (lambda, S, C, ||t||) -> c in f = (1 - c) t; the theorem's own by default.
+    """
+    shrinkage = shrinkage or (lambda lam, S, C, norm: C * lam / (sp.sqrt(S) * norm))
+    for K, S in SIZES:
+        _prove_minimum(shrinkage, K, S)
+        _prove_rest_point(shrinkage, K, S)
+    for S in (1, 2, 3):
+        _prove_leaky_minimum(shrinkage, S)
+    for S in (2, 3, 4, 5):
+        _prove_gap(shrinkage, S)
+
+
+def _targets(K: int, S: int) -> tuple[sp.Matrix, sp.Symbol, dict[sp.Expr, sp.Expr]]:
+    """Targets t_k as symbols (K, K) that share one squared norm: t_k0^2 is written by the others."""
+    T, norm = matrix("t", K, K), sp.Symbol("n", positive=True)
+    one_norm = {T[k, 0] ** 2: norm**2 - sum(T[k, i] ** 2 for i in range(1, K)) for k in range(K)}
+    return T, norm, one_norm
+
+
+def _reduced(expression: sp.Expr, rules: dict[sp.Expr, sp.Expr]) -> sp.Expr:
+    """The expression with t_k0^2 replaced; every power of t_k0 in these losses is 2 at most."""
+    return sp.expand(sp.expand(expression).subs(rules))
+
+
+def _prove_minimum(shrinkage: Callable[..., sp.Expr], K: int, S: int) -> None:
+    """L minus its minimum as the sum of squares, for one neuron; a second adds a term of its own, as f is a sum.
+
+    w = p - n with p = relu(w), n = relu(-w), p n = 0; ||w||^2 = p^2 + n^2.
+    """
+    C = K * S
+    lam = sp.Symbol("lambda", positive=True)
+    T, norm, rules = _targets(K, S)
+    c = shrinkage(lam, S, C, norm)
+    P, N, A = matrix("p", 2, C), matrix("m", 2, C), matrix("a", K, 2)
+    t = [T[x // S, :].T for x in range(C)]
+    f = [A * P[:, x] for x in range(C)]
+    loss = sum((e**2 for x in range(C) for e in f[x] - t[x]), sp.S.Zero) / (2 * C) + penalty(lam, P, N, A)
+    squares = sum(e**2 for x in range(C) for e in f[x] - (1 - c) * t[x]) / (2 * C)
+    for j in range(2):
+        s = [sum(P[j, k * S : (k + 1) * S]) for k in range(K)]
+        v = sum((T[k, :].T * s[k] for k in range(K)), sp.zeros(K, 1)) / (sp.sqrt(S) * norm)
+        within = [pair for k in range(K) for pair in combinations(range(k * S, (k + 1) * S), 2)]
+        spread = sum((P[j, x] - P[j, y]) ** 2 for x, y in within) / S
+        overlap = -2 * sum(T[k, :].dot(T[i, :]) * s[k] * s[i] for k, i in combinations(range(K), 2))
+        squares += lam / 2 * sum(e**2 for e in A[:, j] - v) + lam / 2 * sum(e**2 for e in N[j, :])
+        squares += lam / 2 * (spread + overlap / (S * norm**2))
+    difference = loss - norm**2 * c * (1 - c / 2) - squares
+    require_zero(f"T9 global minimum at K = {K}, S = {S}", _reduced(difference, rules))
+
+
+def _prove_rest_point(shrinkage: Callable[..., sp.Expr], K: int, S: int) -> None:
+    """Full neurons, one for each coarse class, a_k = sqrt(S) u t_k/||t||, sqrt(S) u^2 = (1 - c) ||t||: no velocity."""
+    C = K * S
+    lam, u = sp.symbols("lambda u", positive=True)
+    T, norm, rules = _targets(K, S)
+    W, A = matrix("w", K, C), matrix("a", K, K)
+    # Open gates alone: the others are closed, at w = 0.
+    mine = [[W[k, x] if x // S == k else 0 for k in range(K)] for x in range(C)]
+    loss = sum(
+        (sum(A[i, k] * mine[x][k] for k in range(K)) - T[x // S, i]) ** 2 for x in range(C) for i in range(K)
+    ) / (2 * C) + penalty(lam, W, A)
+    rest = {A[i, k]: sp.sqrt(S) * u * T[k, i] / norm for i in range(K) for k in range(K)}
+    rest |= {W[k, x]: u if x // S == k else 0 for k in range(K) for x in range(C)}
+    balance = sp.solve(shrinkage(lam, S, C, norm) - 1 + sp.sqrt(S) * u**2 / norm, lam)[0]
+    for variables in (W, A):
+        velocity = gradient(loss, variables).subs(rest).subs(lam, balance)
+        for entry in velocity:
+            require_zero(f"T9 rest point at K = {K}, S = {S}", _reduced(entry, rules))
+
+
+def _prove_leaky_minimum(shrinkage: Callable[..., sp.Expr], S: int) -> None:
+    """Slope a, targets +-1, one neuron: h = p - a n. With X = sum_+ p + a sum_- n, Y = sum_- p + a sum_+ n >= 0,
+    sum_c t_c h_c = X - Y, and s (||w||^2) - (X - Y)^2 for s = S (1 + a^2) is Lagrange's squares and 2 X Y."""
+    C = 2 * S
+    lam, a = sp.symbols("lambda a", positive=True)
+    out = sp.Symbol("b", real=True)
+    p, n = sp.symbols(f"p:{C}", nonnegative=True), sp.symbols(f"n:{C}", nonnegative=True)
+    s = S * (1 + a**2)
+    c = shrinkage(lam, s, C, sp.Integer(1))
+    t = [1 if x < S else -1 for x in range(C)]
+    h = [p[x] - a * n[x] for x in range(C)]
+    off = {p[x] * n[x]: 0 for x in range(C)}
+    loss = sum((out * h[x] - t[x]) ** 2 for x in range(C)) / (2 * C) + penalty(lam, sp.Matrix([out, *p, *n]))
+    squares = sum((out * h[x] - (1 - c) * t[x]) ** 2 for x in range(C)) / (2 * C)
+    along = sum(t[x] * h[x] for x in range(C))
+    squares += lam / 2 * (out - along / sp.sqrt(s)) ** 2
+    # Two groups, each with coefficients (1 for p, a for n): X from + and -, Y from - and +.
+    for first, second in ((range(S), range(S, C)), (range(S, C), range(S))):
+        terms = [(1, p[x]) for x in first] + [(a, n[x]) for x in second]
+        lagrange = sum((k * y - i * x) ** 2 for (k, x), (i, y) in combinations(terms, 2))
+        squares += lam / 2 * lagrange / s
+    X = sum(p[x] for x in range(S)) + a * sum(n[x] for x in range(S, C))
+    Y = sum(p[x] for x in range(S, C)) + a * sum(n[x] for x in range(S))
+    squares += lam / 2 * 2 * X * Y / s
+    difference = sp.expand(loss - c * (1 - c / 2) - squares)
+    require_zero(f"T9 leaky minimum at S = {S}", difference.subs(off))
+
+
+def _prove_gap(shrinkage: Callable[..., sp.Expr], S: int) -> None:
+    """One coarse class at the aligned state: full neurons, energy E (1 + x), and those on S - 1, energy E y each.
+
+    The flow of the loss linearised in (x, y) has y ~ e^{-2 mu t} and x = X y, which gives the gap.
+    """
+    C = 2 * S
+    lam = sp.Symbol("lambda", positive=True)
+    patterns = [tuple(range(S)), *combinations(range(S), S - 1)]
+    w = {(Q, x): sp.Symbol(f"w_{'_'.join(map(str, Q))}_{x}", positive=True) for Q in patterns for x in Q}
+    a = {Q: sp.Symbol(f"a_{'_'.join(map(str, Q))}", positive=True) for Q in patterns}
+    f = [sum(a[Q] * w[Q, x] for Q in patterns if x in Q) for x in range(S)]
+    loss = sum((e - 1) ** 2 for e in f) / (2 * C)
+    loss += sum(penalty(lam, sp.Matrix([a[Q], *(w[Q, x] for x in Q)])) for Q in patterns)
+    full, part = patterns[0], patterns[1]
+    E, e = sp.symbols("E e", positive=True)  # u^2 of either kind
+    state = {a[Q]: sp.sqrt(len(Q) * (E if full == Q else e)) for Q in patterns}
+    state |= {w[Q, x]: sp.sqrt(E if full == Q else e) for Q in patterns for x in Q}
+    growth = [sp.expand(-sp.diff(loss, w[Q, 0]).subs(state) / state[w[Q, 0]]) for Q in (full, part)]
+    end = 1 - shrinkage(lam, S, C, sp.Integer(1))
+    rest = {E: end / sp.sqrt(S), e: 0}
+    gap = end - f[0].subs(state)
+    require_zero(f"T9 rest energy at S = {S}", growth[0].subs(rest))
+    mu = -growth[1].subs(rest)
+    kappa = -(sp.diff(growth[0], E) * E).subs(rest)  # of u; energies move at twice that
+    rho = sp.sqrt(sp.Rational(S - 1, S))
+    require_zero(f"T9 separation rate at S = {S}", mu - lam * (1 - rho))
+    require_zero(f"T9 transient at S = {S}", kappa - (sp.sqrt(S) / sp.Integer(C) - lam))
+    # d(dE)/dt = 2 E (dg/dE dE + dg/de e), e ~ e^{-2 mu t}: dE = X e with -2 mu X = -2 kappa X + 2 E dg/de.
+    pull = (E * sp.diff(growth[0], e)).subs(rest)
+    X = pull / (kappa - mu)
+    first = (sp.diff(gap, E) * X + sp.diff(gap, e)).subs(rest)
+    ratio = 1 / rest[E]  # e = ratio^{-1} sep^2/2
+    predicted = end * comb(S - 1, S - 2) * rho * mu / (kappa - mu) * ratio
+    require_zero(f"T9 gap at S = {S}", sp.simplify(first - predicted))
