@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -71,7 +70,7 @@ def predict(
     from empirical.predict import predict as compare
     from empirical.prediction_figure import draw
     from sims.plotting import save
-    from sims.run_folder import writable_folder, write_atomic
+    from theory.files import to_json, writable_folder, write_atomic
 
     config = Config(
         map=map_,
@@ -92,7 +91,7 @@ def predict(
     result = compare(images, config, device=device, folder=folder, progress=True)
     console.print(_table(result, data))
     title = f"{data}, {components} Gaussians a fine class, width {width}: no fitted parameter"
-    write_atomic(folder / "prediction.json", json.dumps(result.report(), indent=1))
+    write_atomic(folder / "prediction.json", to_json(result.report()))
     paths = [folder / "prediction.json", *save(draw(result.rows(), title), folder, "prediction")]
     console.print("written: " + ", ".join(str(p) for p in paths), soft_wrap=True)
 

@@ -145,7 +145,8 @@ def _decode(content: bytes) -> tuple[bytes, tuple[int, ...]]:
     except _Refused:
         raise
     except Exception as error:  # decoders raise errors of many kinds on damaged bytes
-        raise ValueError(f"is a broken image: {error}") from error
+        reason = "not a JPEG or PNG that can be decoded" if "BytesIO" in str(error) else str(error)
+        raise ValueError(f"is a broken image: {reason}") from error
 
 
 class _Refused(ValueError):

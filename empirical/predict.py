@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of one comparison; the defaults are those of T13's trial.
+    """Settings of one comparison; the defaults are those of docs/results/first_light.md.
 
     Attributes:
         map: coarse map by name or list (empirical.coarse_maps)
@@ -45,7 +45,7 @@ class Config:
         steps, learning_rate, weight_decay: of full-batch descent
         scale: initial weights are scale * N(0, 1) / sqrt(fan-in)
         seed: of the initial weights and of the fit
-        records: about how many times to record along training
+        records: how many times to record after step 0, spaced evenly in the logarithm (fewer where steps coincide)
         dynamics: "descent" predicts with descent on the population loss at the same learning rate, "flow" with
             gradient flow
     """
@@ -63,10 +63,20 @@ class Config:
     records: int = 12
     dynamics: str = "descent"
 
+    def __post_init__(self) -> None:
+        for name in ("components", "dim", "width", "steps", "records"):
+            checks.integer(name, getattr(self, name), 1)
+        checks.integer("seed", self.seed, 0)
+        checks.at_least("weight_decay", self.weight_decay, 0)
+        checks.positive("learning_rate", self.learning_rate)
+        checks.positive("scale", self.scale)
+        checks.one_of("fit_in", self.fit_in, ("class-means", "all"))
+        checks.one_of("dynamics", self.dynamics, ("descent", "flow"))
+
     def recorded_steps(self) -> NDArray[np.int64]:
         """Step 0 and steps spaced evenly in their logarithm up to the last."""
-        spaced = np.geomspace(1, max(self.steps, 1), max(self.records, 2)).round().astype(np.int64)
-        return np.unique(np.concatenate([[0], spaced[spaced <= self.steps]]))
+        spaced = np.geomspace(1, self.steps, self.records) if self.records > 1 else np.array([self.steps])
+        return np.unique(np.concatenate([[0], spaced.round()])).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +141,10 @@ class Prediction:
             "coarse_map": self.coarse_map.tolist(),
             "seconds": self.seconds,
             "training": self.observed.info,
+            "read_back": {
+                "predicted": self.predicted.info["read_back"],
+                "observed": self.observed.info["read_back"],
+            },
             "rows": self.rows(),
             "environment": environment(),
         }
@@ -151,10 +165,13 @@ def predict(
         data: images with fine labels.
         config: settings; config.map sends the fine labels to the coarse ones that training sees.
         device: of the training, "auto", "cpu" or "cuda".
-        folder: holds the run folders "theory" and "training", which resume after a kill.
+        folder: holds the run folders "predicted" and "observed", which resume after a kill.
         progress: show bars with the time left.
     """
     fine_to_coarse = coarse_map(config.map, data.num_fine)
+    if fine_to_coarse.max() == 0:
+        raise ValueError(f"map must have at least 2 coarse classes to train on, got {config.map!r}")
+    two_layer.device_named(device)  # refused before the work, not after
     targets = centred_one_hot(fine_to_coarse)
     preprocess = Preprocess.fit(data.train_x, config.dim)
     x, test_x = preprocess.apply(data.train_x), preprocess.apply(data.test_x)
@@ -164,7 +181,7 @@ def predict(
     clock = _Clock()
     mixture = _fit(x, data.train_y, fine_to_coarse, config, progress)
     clock.lap("fit")
-    predicted = _population(mixture, W0, A0, targets, config, folder and folder / "theory", progress)
+    predicted = _population(mixture, W0, A0, targets, config, folder and folder / "predicted", progress)
     clock.lap("theory")
     observed = two_layer.train(
         x,
@@ -178,7 +195,7 @@ def predict(
         record_at=config.recorded_steps(),
         test=(test_x, data.test_y),
         device=device,
-        folder=folder and folder / "training",
+        folder=folder and folder / "observed",
         progress=progress,
     )
     clock.lap("training")
@@ -188,7 +205,6 @@ def predict(
 def _fit(
     x: Array, fine: NDArray[np.int64], fine_to_coarse: NDArray[np.int64], config: Config, progress: bool
 ) -> Mixture:
-    checks.one_of("fit_in", config.fit_in, ("class-means", "all"))
     whole = config.fit_in == "all"
     directions = None if whole else class_mean_directions(Moments.from_samples(x, fine, fine_to_coarse.size))
     return Mixture.fit(
@@ -206,7 +222,6 @@ def _population(
     progress: bool,
 ) -> Trajectory:
     """The population's trajectory at the recorded steps, by descent or by flow."""
-    checks.one_of("dynamics", config.dynamics, ("descent", "flow"))
     common: dict[str, Any] = {"targets": targets, "weight_decay": config.weight_decay}
     common |= {"folder": folder, "progress": progress}
     steps = config.recorded_steps()

@@ -1,4 +1,4 @@
-"""From images to the inputs of T13's trial: PCA, one common scale, and a constant coordinate.
+"""From images to the inputs of T13's setting: PCA, one common scale, and a constant coordinate.
 
 Fitted on the training images alone: centre, project on the leading principal components, scale so that
 E||x||^2 = 5 over the training images, then append a coordinate 1, which gives the first layer its biases.
@@ -18,7 +18,7 @@ from theory import checks
 
 Array = NDArray[np.float64]
 
-MEAN_SQUARE = 5.0  # E||x||^2 before the constant coordinate (THEORY.md, T13)
+MEAN_SQUARE = 5.0  # E||x||^2 before the constant coordinate (docs/theory.md, T13)
 BLOCK = 4096  # images held in float64 at once
 
 

@@ -1,4 +1,4 @@
-"""A two-layer network trained on real images: THEORY.md's setting, by full-batch gradient descent in torch.
+"""A two-layer network trained on real images: docs/theory.md's setting, by full-batch gradient descent in torch.
 
     h = phi(W x),   f = A h,   L = 1/2 mean ||f - t||^2 + lambda/2 (||W||^2 + ||A||^2)
 
@@ -106,16 +106,21 @@ def train(
     W = checks.real("W0", W0, ("m", "d"))
     A = checks.real("A0", A0, (t.shape[1], W.shape[0]))
     _check_options(activation, learning_rate, weight_decay, dtype)
-    where: dict[str, Any] = {"dtype": DTYPES[dtype], "device": _device(device)}
+    where: dict[str, Any] = {"dtype": DTYPES[dtype], "device": device_named(device)}
     images = {"train": _Samples.on(where, "x", x, "fine", fine, t, W.shape[1])}
     if test is not None:
         images["test"] = _Samples.on(where, "test x", test[0], "test fine", test[1], t, W.shape[1])
     network = _Network(torch.tensor(W, **where), torch.tensor(A, **where), activation, weight_decay)
-    info = {"device": where["device"].type, "dtype": dtype, "threads": torch.get_num_threads()}
+    info: dict[str, Any] = {
+        "device": where["device"].type,
+        "dtype": dtype,
+        "threads": torch.get_num_threads(),
+    }
     inputs = digest(t, W, A, *(np.asarray(part) for part in (x, fine, *(test or ()))))
     config = {"learning_rate": learning_rate, "weight_decay": weight_decay, "activation": activation}
-    config |= info | {"record_at": wanted, "inputs": inputs}
+    config |= {"device": info["device"], "dtype": dtype, "record_at": wanted, "inputs": inputs}
     with nullcontext() if folder is None else RunFolder(folder, config) as run:
+        info["read_back"] = 0 if run is None else run.completed
         records = _descend(network, images, wanted, steps, learning_rate, run, progress)
     columns = {name: np.array([record[name] for record in records]) for name in ("loss", "W", "A")}
     return TrainingRecord(
@@ -266,7 +271,8 @@ def _check_options(activation: str, learning_rate: float, weight_decay: float, d
         raise ValueError(f"learning_rate must be a finite number > 0, got {learning_rate}")
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """The device of "cpu", "cuda", or "auto", which takes CUDA when there is one; raises ValueError otherwise."""
     checks.one_of("device", name, ("auto", "cpu", "cuda"))
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError(

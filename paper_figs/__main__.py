@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +36,8 @@ def main(
     from importlib import import_module
 
     from sims.plotting import save
-    from sims.run_folder import environment, writable_folder, write_atomic
+    from sims.run_folder import environment
+    from theory.files import to_json, writable_folder, write_atomic
 
     chosen = list(names or NAMES)
     unknown = [name for name in chosen if name not in NAMES]
@@ -49,7 +49,7 @@ def main(
         console.print(f"[{i}/{len(chosen)}] {name}: {figure.CLAIM}", markup=False, highlight=False)
         numbers = figure.compute(jobs, seed)
         record = {"claim": figure.CLAIM, "seed": seed, "numbers": numbers, "environment": environment()}
-        write_atomic(folder / f"{name}.json", json.dumps(record, indent=1))
+        write_atomic(folder / f"{name}.json", to_json(record))
         paths = [*save(figure.draw(numbers), folder, name), folder / f"{name}.json"]
         console.print("      written: " + ", ".join(map(str, paths)), soft_wrap=True)
 

@@ -1,26 +1,29 @@
-"""python -m sims: what theory predicts beside what gradient flow gives."""
+"""python -m sims: what theory predicts beside what gradient flow gives; sweeps of flows and their plots."""
 
 from __future__ import annotations
 
-import json
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from sims import collapse_of_scale, invisible_subspace, specialisation
 from sims.comparison import Comparison
-from sims.run_folder import environment, write_atomic
+from sims.run_folder import environment
+from theory import ledger
 from theory.console import console, run, tracked
-
-VERIFIED = {"T3": invisible_subspace, "T4": collapse_of_scale, "T7": specialisation}
+from theory.files import to_json, writable_folder, write_atomic
 
 EXAMPLES = """
 Examples:\n
   python -m sims verify                          every theorem, predicted against observed\n
   python -m sims verify --theorem T7 --seed 5    one theorem on another draw\n
-  python -m sims verify --json verify.json       the rows as a file
+  python -m sims verify --draws 10               ten fresh draws of each\n
+  python -m sims verify --json verify.json       the rows as a file\n
+  python -m sims sweep scales.toml --out scales  every point of a grid; run again, it resumes (docs/sims.md)\n
+  python -m sims plot scales/sweep.csv --x eps --y separation --hue S
 """
 
 app = typer.Typer(
@@ -36,21 +39,71 @@ def _program() -> None:
 @app.command(epilog=EXAMPLES)
 def verify(
     theorem: Annotated[str | None, typer.Option(help="One theorem, such as T7; all by default.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first draw.")] = 0,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of each theorem, at consecutive seeds.")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
 ) -> None:
     """Predicted, observed, relative error and its bound; exit status 1 if an error exceeds its bound."""
-    if theorem is not None and theorem.upper() not in VERIFIED:
-        raise ValueError(f"--theorem must be one of {', '.join(VERIFIED)}; got {theorem!r}")
-    chosen = {k: v for k, v in VERIFIED.items() if theorem is None or k == theorem.upper()}
-    rows = [row for m in tracked(chosen.values(), "verify", total=len(chosen)) for row in m.verify(seed)]
+    if json_file:
+        writable_folder(json_file.parent)
+    draws_asked = [(m, s) for m in ledger.choose(theorem) for s in range(seed, seed + draws)]
+    bar = tracked(draws_asked, "verify", total=len(draws_asked))
+    rows = [row for module, s in bar for row in _observed(module).verify(s)]
     console.print(_table(rows))
     if json_file:
-        report = {"seed": seed, "rows": [row.row() for row in rows], "environment": environment()}
-        write_atomic(json_file, json.dumps(report, indent=1))
+        report = {
+            "seed": seed,
+            "draws": draws,
+            "rows": [row.row() for row in rows],
+            "environment": environment(),
+        }
+        write_atomic(json_file, to_json(report))
         console.print(f"rows written to {json_file}")
     if not all(row.holds for row in rows):
         raise typer.Exit(1)
+
+
+@app.command("sweep", epilog=EXAMPLES)
+def run_sweep(
+    config: Annotated[Path, typer.Argument(help="TOML with times, and a table grid or tables points.")],
+    out: Annotated[Path, typer.Option(help="Folder of the runs and of sweep.csv.")] = Path("runs/sweep"),
+    jobs: Annotated[int, typer.Option(help="Processes; -1 for one a core.")] = -1,
+    backend: Annotated[str, typer.Option(help="loky, processes on this machine, or dask.")] = "loky",
+    scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler; implies dask.")] = None,
+) -> None:
+    """Run every point that is not finished yet and write one table, OUT/sweep.csv."""
+    from sims.sweep import sweep
+
+    table = sweep(config, out, jobs=jobs, backend=backend, scheduler=scheduler, progress=True)
+    console.print(f"{len(table)} rows written to {out / 'sweep.csv'}", soft_wrap=True)
+
+
+@app.command(epilog=EXAMPLES)
+def plot(
+    result: Annotated[Path, typer.Argument(help="A sweep.csv.")],
+    x: Annotated[str, typer.Option(help="Column along the horizontal axis.")],
+    y: Annotated[str, typer.Option(help="Column along the vertical axis.")],
+    hue: Annotated[str | None, typer.Option(help="Column that colours tell apart.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Rows to keep, as COLUMN=VALUE; repeatable.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("figures"),
+) -> None:
+    """Log-log plot of a sweep with the fitted slopes, and theory's line where it has one; PDF and PNG."""
+    from sims import sweep_plot
+    from sims.plotting import save
+    from sims.sweep import read_table
+
+    fits = sweep_plot.fits(read_table(result), x, y, hue, sweep_plot.conditions(where or []))
+    for fit in fits:
+        console.print(fit.report(), markup=False, highlight=False, soft_wrap=True)
+    paths = save(sweep_plot.draw(fits, x, y), out, f"{y}_against_{x}")
+    console.print("written: " + ", ".join(map(str, paths)), soft_wrap=True)
+
+
+def _observed(module: ModuleType) -> ModuleType:
+    """A theorem's simulated counterpart: the file of its name in this folder."""
+    return import_module(f"sims.{module.__name__.rsplit('.', 1)[1]}")
 
 
 def _table(rows: list[Comparison]) -> Table:

@@ -39,7 +39,7 @@ class Trajectory:
         A: (T, K, m) second layer
         loss: (T,) population loss, weight decay included
         moments: T Moments of h = phi(W x), one entry a fine class
-        info: what the integrator promised and did: method, rtol, evaluations of the gradient
+        info: what the integrator promised and did: method, rtol, evaluations of the gradient, checkpoints read back
     """
 
     times: Array
@@ -192,6 +192,10 @@ class _Integrator:
                     f"t = {t:.6g}: its steps have collapsed, as where ReLU's kinks meet inputs without noise in some "
                     f"direction. Raise rtol = {self.rtol}, give the inputs noise, or use population_descent."
                 )
+            if not _bounded(state):
+                raise RuntimeError(
+                    f"gradient flow diverged at t = {t:.6g}: lower the scale of W0 and A0 or raise weight_decay"
+                )
             _, dW, dA = self.loss(*_unpack(state, W.shape, A.shape))
             return -np.concatenate([dW.ravel(), dA.ravel()])
 
@@ -221,12 +225,13 @@ class _Descent:
 
     def __call__(self, start: float, end: float, W: Array, A: Array) -> tuple[Array, Array]:
         for _ in range(round((end - start) / self.learning_rate)):
-            value, dW, dA = self.loss(W, A)
-            self.evaluations += 1
-            if not np.isfinite(value):
+            if not _bounded(W, A):
                 raise RuntimeError(
-                    f"gradient descent diverged after t = {start}: lower learning_rate = {self.learning_rate}"
+                    f"gradient descent diverged between t = {start} and {end}: "
+                    f"lower learning_rate = {self.learning_rate}"
                 )
+            _, dW, dA = self.loss(W, A)
+            self.evaluations += 1
             W, A = W - self.learning_rate * dW, A - self.learning_rate * dA
         return W, A
 
@@ -256,7 +261,7 @@ def _trajectory(
                 _store(run, i, end, start, *states[-1])
     W, A = (np.array(part) for part in zip(*states[1:], strict=True))
     losses = np.array([start.loss(w, a)[0] for w, a in states[1:]])
-    info = config | {"evaluations": advance.evaluations}
+    info = config | {"evaluations": advance.evaluations, "read_back": stored}
     return Trajectory(times, W, A, losses, [start.hidden(w) for w in W], info)
 
 
@@ -264,6 +269,11 @@ def _store(run: RunFolder, index: int, time: float, start: _Start, W: Array, A: 
     h = start.hidden(W)
     moments = {"weights": h.weights, "means": h.means, "covariances": h.covariances}
     run.write(index, {"W": W, "A": A} | moments, {"time": time, "loss": start.loss(W, A)[0]})
+
+
+def _bounded(*weights: Array) -> bool:
+    """Finite, and so small that products of four of them are."""
+    return all(bool(np.all(np.abs(w) < 1e50)) for w in weights)
 
 
 def _require_times(times: Array) -> None:

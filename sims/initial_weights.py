@@ -27,14 +27,14 @@ def gaussian(
 ) -> tuple[Array, Array]:
     """W (m, d) and A (K, m) with entries scale * N(0, 1) / sqrt(fan-in): fan-in d for W, m for A."""
     _check(width, dim, scale)
-    checks.at_least("outputs", outputs, 1)
+    checks.integer("outputs", outputs, 1)
     W = scale * rng.standard_normal((width, dim)) / np.sqrt(dim)
     return W, scale * rng.standard_normal((outputs, width)) / np.sqrt(width)
 
 
 def _check(width: int, dim: int, scale: float) -> None:
-    checks.at_least("width", width, 1)
-    checks.at_least("dim", dim, 1)
+    checks.integer("width", width, 1)
+    checks.integer("dim", dim, 1)
     if not (np.isfinite(scale) and scale > 0):
         raise ValueError(
             f"scale must be a finite number > 0 (zero is a fixed point of the flow), got {scale}"

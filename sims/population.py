@@ -1,4 +1,4 @@
-"""The population loss of a two-layer network on a Gaussian mixture, and its exact gradient (THEORY.md, T1).
+"""The population loss of a two-layer network on a Gaussian mixture, and its exact gradient (docs/theory.md, T1).
 
     h = phi(W x),   f = A h,   L = 1/2 E||f(x) - t||^2 + lambda/2 (||W||^2 + ||A||^2)
 
@@ -44,6 +44,7 @@ def population_loss(
         loss: squared; or, where the inputs have no noise, logistic (targets +-1) or softmax (targets probabilities).
         weight_decay: lambda >= 0, the same on both layers.
     """
+    checks.instance("mixture", mixture, Mixture)
     checks.one_of("activation", activation, kinematics.ACTIVATIONS)
     checks.one_of("loss", loss, pointwise.LOSSES)
     checks.at_least("weight_decay", weight_decay, 0)

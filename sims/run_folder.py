@@ -1,7 +1,7 @@
 """A run is a folder that a kill cannot corrupt and that resumes.
 
     config.json         what was asked for; a folder holding another config is refused
-    environment.json    Python, libraries, platform, thread count
+    environment.json    a list: Python, libraries, platform, thread count of each environment that worked on the run
     checkpoints/00012.safetensors    arrays at the 12th recorded point
     metrics.jsonl       one line a checkpoint, rebuilt from the checkpoints' own headers on resume
 
@@ -26,35 +26,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from theory.files import to_json, writable_folder, write_atomic
+
 Arrays = dict[str, NDArray[Any]]
-LIBRARIES = ("numpy", "scipy", "torch", "scikit-learn", "safetensors")
-
-
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Replace `path` by `data` in one step; on any error the old file stands and nothing is left behind."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, f"could not write {path}: {error.strerror}") from error
-
-
-def writable_folder(path: Path | str) -> Path:
-    """The folder, made if need be; raises OSError naming it when it cannot be written."""
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe.{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise OSError(error.errno, f"output folder {folder} is not writable: {error.strerror}") from error
-    return folder
+CURE = "delete it and those after it to recompute them"
+LIBRARIES = ("finegrain", "numpy", "scipy", "torch", "scikit-learn", "safetensors")
 
 
 def digest(*arrays: NDArray[Any]) -> str:
@@ -111,14 +87,21 @@ class RunFolder:
         self._checkpoints = self.path / "checkpoints"
         stored = self.path / "config.json"
         if stored.exists():
-            _require_same(self.path, json.loads(stored.read_text()), config)
+            _require_same(self.path, _read_json(stored), config)
         self._checkpoints.mkdir(exist_ok=True)
         for leftover in [*self.path.glob(".*.part"), *self._checkpoints.glob(".*.part")]:
             leftover.unlink()  # of a killed writer: we hold the lock
-        write_atomic(self.path / "environment.json", json.dumps(environment(), indent=1))
-        write_atomic(stored, json.dumps(config, indent=1))
+        self._add_environment()
+        write_atomic(stored, to_json(config))
         self._metrics = [self._read_metrics(i) for i in range(self.completed)]
         self._write_metrics()
+
+    def _add_environment(self) -> None:
+        """Enter this environment once; those that wrote earlier checkpoints stay on record."""
+        file = self.path / "environment.json"
+        known = _read_json(file) if file.exists() else []
+        if environment() not in known:
+            write_atomic(file, to_json([*known, environment()]))
 
     def __enter__(self) -> RunFolder:
         return self
@@ -135,14 +118,19 @@ class RunFolder:
         return count
 
     def read(self, index: int) -> Arrays:
-        """The arrays of checkpoint `index`."""
+        """The arrays of checkpoint `index`; raises ValueError if they are not those that were written."""
         with self._opened(index) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            written = file.metadata().get("sha256")
+        if written != _digest_of(arrays):
+            raise ValueError(f"checkpoint {self._file(index)} is damaged (its digest does not fit); {CURE}")
+        return arrays
 
     def write(self, index: int, arrays: Mapping[str, NDArray[Any]], metrics: Mapping[str, float]) -> None:
         """Store checkpoint `index` and its line of metrics; on disk when this returns."""
         contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-        write_atomic(self._file(index), save(contiguous, {"metrics": json.dumps(dict(metrics))}))
+        header = {"metrics": json.dumps(dict(metrics)), "sha256": _digest_of(contiguous)}
+        write_atomic(self._file(index), save(contiguous, header))
         self._metrics = [*self._metrics[:index], dict(metrics)]
         self._write_metrics()
 
@@ -153,9 +141,7 @@ class RunFolder:
         try:
             return safe_open(self._file(index), framework="numpy")
         except (SafetensorError, OSError) as error:
-            raise ValueError(
-                f"checkpoint {self._file(index)} is damaged ({error}); delete it and those after it to recompute them"
-            ) from error
+            raise ValueError(f"checkpoint {self._file(index)} is damaged ({error}); {CURE}") from error
 
     def _read_metrics(self, index: int) -> dict[str, float]:
         with self._opened(index) as file:
@@ -166,10 +152,27 @@ class RunFolder:
         write_atomic(self.path / "metrics.jsonl", lines)
 
 
+def _digest_of(arrays: Arrays) -> str:
+    return digest(*(arrays[name] for name in sorted(arrays)))
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged ({error}); delete its folder to start the run again") from error
+
+
 def _require_same(path: Path, stored: dict[str, Any], config: dict[str, Any]) -> None:
     different = sorted(k for k in stored.keys() | config.keys() if stored.get(k) != config.get(k))
     if different:
-        details = "; ".join(f"{k}: stored {stored.get(k)!r}, asked {config.get(k)!r}" for k in different)
+        details = "; ".join(_difference(k, stored.get(k), config.get(k)) for k in different)
         raise ValueError(
-            f"run folder {path} holds a run of another config ({details}); choose another folder"
+            f"run folder {path} holds a run of another config ({details}); choose another output folder or delete it"
         )
+
+
+def _difference(name: str, stored: Any, asked: Any) -> str:
+    """Both values where they fit on a line; the name alone for long lists and digests."""
+    values = f"stored {stored!r}, asked {asked!r}"
+    return f"{name}: {values}" if len(values) < 80 else f"{name} differs"

@@ -18,7 +18,16 @@ def program(*arguments, cwd=None):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["theory"], ["sims"], ["sims", "verify"], ["empirical"], ["empirical", "predict"], ["paper_figs"]],
+    [
+        ["theory"],
+        ["sims"],
+        ["sims", "verify"],
+        ["sims", "sweep"],
+        ["sims", "plot"],
+        ["empirical"],
+        ["empirical", "predict"],
+        ["paper_figs"],
+    ],
 )
 def test_help_shows_examples(arguments):
     result = program(*arguments, "--help")

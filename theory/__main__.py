@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from theory import ledger
 from theory.console import console, run, tracked
+from theory.files import to_json, writable_folder, write_atomic
 
 EXAMPLES = """
 Examples:\n
@@ -31,6 +31,10 @@ def main(
 ) -> None:
     """Prove the theorems symbolically, starting from the loss, and print the ledger."""
     modules = ledger.choose(theorem)
+    if json_file:
+        if latex:
+            raise ValueError("--json writes the ledger and --latex prints expressions: give one of them")
+        writable_folder(json_file.parent)
     if latex:
         for module in modules:
             print(f"% {module.THEOREM.id}: {module.THEOREM.subject}", *module.THEOREM.latex, sep="\n")
@@ -41,7 +45,7 @@ def main(
     else:
         _print_ledger(rows)
     if json_file:
-        json_file.write_text(json.dumps(rows, indent=1))
+        write_atomic(json_file, to_json(rows))
         console.print(f"ledger written to {json_file}")
     if any(row["failure"] for row in rows):
         raise typer.Exit(1)

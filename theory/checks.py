@@ -50,6 +50,26 @@ def at_least(name: str, value: float, low: float) -> None:
         raise ValueError(f"{name} must be a finite number >= {low}, got {value}")
 
 
+def positive(name: str, value: float) -> None:
+    """Require a finite number value > 0."""
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be a finite number > 0, got {value}")
+
+
+def integer(name: str, value: Any, low: int) -> None:
+    """Require a whole number value >= low, of an integer type."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+        raise ValueError(f"{name} must be an integer >= {low}, got {value!r}")
+    if value < low:
+        raise ValueError(f"{name} must be an integer >= {low}, got {value}")
+
+
+def instance(name: str, value: Any, expected: type) -> None:
+    """Require an object of the class asked for: Moments and Mixture are easily swapped."""
+    if not isinstance(value, expected):
+        raise TypeError(f"{name} must be a {expected.__name__}, got {type(value).__name__}")
+
+
 def one_of(name: str, value: str, allowed: Collection[str]) -> None:
     """Require `value` to be one of the allowed words."""
     if value not in allowed:

@@ -51,6 +51,7 @@ def propagate(moments: Moments, W: ArrayLike, activation: str = "relu", *, slope
     Raises:
         ValueError: an unknown activation, pooled covariances, or a W of another width than x.
     """
+    checks.instance("moments", moments, Moments)
     means = np.asarray(moments.means, dtype=np.float64)
     W = checks.real("W", W, ("m", means.shape[1]))
     if moments.kind == "pooled":

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from theory import checks
 from theory.console import tracked
 from theory.moments import Moments
+from theory.recoverability import host
 
 Array = NDArray[np.float64]
 
@@ -37,6 +38,10 @@ class Mixture:
     fine_map: NDArray[np.int64] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        checks.instance("moments", self.moments, Moments)
+        if not isinstance(self.moments.means, np.ndarray) and self.moments.kind == "full":
+            arrays = (host(a) for a in (self.moments.weights, self.moments.means, self.moments.covariances))
+            object.__setattr__(self, "moments", Moments(*arrays))  # mixtures compute in NumPy
         components = len(self.moments.weights)
         fine_map = np.arange(components) if self.fine_map is None else self.fine_map
         fine_map = checks.class_map("fine_map", fine_map, components, "component", "fine class")
@@ -61,10 +66,14 @@ class Mixture:
         """
         means = checks.real("means", means, ("C", "d"))
         fine, dim = means.shape
-        sigma = np.broadcast_to(checks.real("noise", np.atleast_1d(noise), ("C",)), (fine,))
+        sigma = checks.real("noise", np.atleast_1d(noise), ("C",))
+        if sigma.size not in (1, fine):
+            raise ValueError(
+                f"noise must be one number or one for each of {fine} fine classes, got {sigma.size}"
+            )
         if sigma.min() < 0:
             raise ValueError(f"noise must be >= 0, got {sigma.min()}")
-        covariances = sigma[:, None, None] ** 2 * np.eye(dim)
+        covariances = np.broadcast_to(sigma, (fine,))[:, None, None] ** 2 * np.eye(dim)
         pi = np.full(fine, 1 / fine) if weights is None else checks.real("weights", weights, (fine,))
         return cls(Moments(pi, means, covariances), np.asarray(coarse_map))
 
@@ -82,11 +91,11 @@ class Mixture:
 
         Fine class c has coarse class c // S. `dim` defaults to K S; further coordinates hold noise alone.
         """
-        for name, value in (("coarse", coarse), ("subclasses", subclasses)):
-            checks.at_least(name, value, 1)
+        checks.integer("coarse", coarse, 1)
+        checks.integer("subclasses", subclasses, 1)
         fine = coarse * subclasses
         dim = fine if dim is None else dim
-        checks.at_least("dim", dim, fine)
+        checks.integer("dim", dim, fine)
         return cls.from_means(
             np.eye(fine, dim), np.repeat(np.arange(coarse), subclasses), noise=noise, weights=weights
         )
@@ -121,7 +130,8 @@ class Mixture:
         """
         samples = checks.real("x", x, ("N", "d"))
         coarse = checks.coarse_map(coarse_map)
-        checks.at_least("components", components, 1)
+        checks.integer("components", components, 1)
+        checks.integer("seed", seed, 0)
         fine_moments = Moments.from_samples(samples, fine, num_classes=coarse.size)
         if components == 1:
             return cls(fine_moments, coarse)
@@ -131,10 +141,16 @@ class Mixture:
             else samples @ checks.real("directions", directions, (samples.shape[1], "q"))
         )
         labels = np.asarray(fine)
+        counts = np.bincount(labels)
+        if counts.min() < 2 * components:
+            raise ValueError(
+                f"components must be at most half the samples of each fine class: {components} components "
+                f"for the {counts.min()} samples of class {counts.argmin()}"
+            )
         weights, means, covariances = [], [], []
         for c in tracked(range(coarse.size), "fitting Gaussians", show=progress):
             mine = labels == c
-            r = _responsibilities(seen[mine], components, c, seed)
+            r = _responsibilities(seen[mine], components, seed)
             weights.append(fine_moments.weights[c] * r.mean(axis=0))
             centres, spreads = _weighted_moments(samples[mine], r)
             means.append(centres)
@@ -164,7 +180,8 @@ class Mixture:
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[Array, NDArray[np.int64]]:
         """n independent samples: x (n, d) and their fine classes (n,)."""
-        checks.at_least("n", n, 1)
+        checks.integer("n", n, 1)
+        checks.instance("rng", rng, np.random.Generator)
         component = rng.choice(len(self.moments.weights), size=n, p=self.moments.weights)
         noise = rng.standard_normal((n, self.dim))
         x = self.moments.means[component]
@@ -191,18 +208,13 @@ def class_mean_directions(moments: Moments) -> Array:
     return right[values > 1e-10 * max(values.max(), np.finfo(float).tiny)].T
 
 
-def _responsibilities(samples: Array, components: int, c: int, seed: int) -> Array:
+def _responsibilities(samples: Array, components: int, seed: int) -> Array:
     """Posterior probabilities (N, R) of R Gaussians fitted to one class's samples (N, q)."""
     from sklearn.mixture import GaussianMixture  # imported here: `import theory` stays light
 
-    if len(samples) < 2 * components:
-        raise ValueError(
-            f"components must be at most half the samples of each fine class: {components} components "
-            f"for the {len(samples)} samples of class {c}"
-        )
     # The ridge follows the scale of the data, where a fixed one would swamp small inputs.
     ridge = 1e-6 * samples.var(axis=0).mean() + np.finfo(float).tiny
-    model = GaussianMixture(components, reg_covar=ridge, random_state=seed, max_iter=500)
+    model = GaussianMixture(components, reg_covar=ridge, random_state=seed % 2**32, max_iter=500)
     return model.fit(samples).predict_proba(samples)
 
 

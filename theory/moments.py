@@ -195,8 +195,8 @@ class MomentsAccumulator:
     def __init__(
         self, num_classes: int, dim: int, covariance: str = "full", *, product_dtype: str = "float64"
     ) -> None:
-        checks.at_least("num_classes", num_classes, 1)
-        checks.at_least("dim", dim, 1)
+        checks.integer("num_classes", num_classes, 1)
+        checks.integer("dim", dim, 1)
         checks.one_of("covariance", covariance, KINDS)
         checks.one_of("product_dtype", product_dtype, ("float64", "float32"))
         self.num_classes, self.dim, self.covariance = num_classes, dim, covariance
@@ -220,7 +220,7 @@ class MomentsAccumulator:
 
         Raises:
             ValueError: shapes that do not fit, a feature that is not finite, a label that is no integer or
-                outside 0..C-1, or another library or device than before.
+                outside 0..C-1, or another device than before.
         """
         features = checks.features("features", features, self.dim)
         labels = checks.labels("labels", labels, features, self.num_classes)

@@ -3,7 +3,7 @@
     f(moments)               acts on the labels the Moments carry; coarse labels: f(moments.pool(coarse_map))
     f(moments, coarse_map)   compares fine classes inside coarse classes
 
-Notation, as in THEORY: weights pi_c, means mu_c, covariances Cov_c of the C classes; mu = sum pi_c mu_c;
+Notation, as in docs/theory.md: weights pi_c, means mu_c, covariances Cov_c of the C classes; mu = sum pi_c mu_c;
 Sigma_W = sum pi_c Cov_c; Sigma_B = sum pi_c (mu_c - mu)(mu_c - mu)^T. Differences of means are formed
 directly, never as differences of squares, so nothing here cancels or turns negative once classes collapse.
 

@@ -1,7 +1,7 @@
 """Training targets: the row t_c that a network is asked to output on fine class c.
 
 It is the same for all fine classes of one coarse class.
-THEORY's three kinds: scalar signs for K = 2, one-hot, and centred one-hot, whose rows form a simplex ETF.
+Three kinds: scalar signs for K = 2, one-hot, and centred one-hot, whose rows form a simplex ETF.
 """
 
 from __future__ import annotations

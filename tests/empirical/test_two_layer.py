@@ -28,7 +28,7 @@ def problem(seed, count=N):
 
 
 def autograd(x, fine, W, A, activation, weight_decay):
-    """L, dL/dW and dL/dA in float64, from the loss as THEORY.md writes it."""
+    """L, dL/dW and dL/dA in float64, from the loss as docs/theory.md writes it."""
     x, t = torch.tensor(x), torch.tensor(TARGETS[fine])
     W, A = (torch.tensor(w, requires_grad=True) for w in (W, A))
     z = x @ W.T
@@ -222,5 +222,5 @@ def test_a_finished_training_is_read_back_and_another_is_refused(tmp_path):
     options = {"targets": TARGETS, "steps": 5, "folder": tmp_path}
     first, again = (train(*problem(2), **options) for _ in range(2))
     np.testing.assert_array_equal(first.W, again.W)
-    with pytest.raises(ValueError, match=r"another config \(inputs: "):
+    with pytest.raises(ValueError, match=r"another config \(inputs differs\)"):
         train(*problem(4), **options)

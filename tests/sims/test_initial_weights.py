@@ -27,8 +27,8 @@ def test_balanced_weights_scale_without_turning():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"width": 0}, "width must be a finite number >= 1, got 0"),
-        ({"outputs": 0}, "outputs must be a finite number >= 1, got 0"),
+        ({"width": 0}, "width must be an integer >= 1, got 0"),
+        ({"outputs": 0}, "outputs must be an integer >= 1, got 0"),
         ({"scale": -0.5}, "scale must be a finite number > 0 .*, got -0.5"),
         ({"scale": 0.0}, "scale must be a finite number > 0 .*, got 0.0"),
     ],

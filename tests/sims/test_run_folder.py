@@ -11,8 +11,9 @@ import time
 import numpy as np
 import pytest
 
-from sims import run_folder
-from sims.run_folder import RunFolder, digest, writable_folder, write_atomic
+from sims.run_folder import RunFolder, digest
+from theory import files
+from theory.files import to_json, writable_folder, write_atomic
 
 
 def test_checkpoints_and_metrics_are_read_back_as_written(tmp_path):
@@ -52,6 +53,44 @@ def test_a_truncated_checkpoint_is_named_with_the_cure(tmp_path):
         RunFolder(tmp_path, {})
 
 
+def test_a_checkpoint_whose_bytes_changed_is_refused(tmp_path):
+    with RunFolder(tmp_path, {}) as run:
+        run.write(0, {"W": np.ones(100)}, {})
+    file = tmp_path / "checkpoints" / "00000.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    with (
+        RunFolder(tmp_path, {}) as run,
+        pytest.raises(ValueError, match=r"damaged \(its digest does not fit\)"),
+    ):
+        run.read(0)
+
+
+def test_a_damaged_config_is_named_with_the_cure(tmp_path):
+    RunFolder(tmp_path, {}).__exit__()
+    (tmp_path / "config.json").write_text("")
+    with pytest.raises(ValueError, match=r"config.json is damaged .* delete its folder"):
+        RunFolder(tmp_path, {})
+
+
+def test_every_environment_that_worked_on_the_run_stays_on_record(tmp_path, monkeypatch):
+    RunFolder(tmp_path, {}).__exit__()
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    for _ in range(2):
+        RunFolder(tmp_path, {}).__exit__()
+    threads = [e["threads"] for e in json.loads((tmp_path / "environment.json").read_text())]
+    assert len(threads) == 2
+    assert threads[1] == "7"
+
+
+def test_json_has_null_where_a_number_is_not_finite():
+    assert json.loads(to_json({"a": [float("nan"), 1.0], "b": (float("inf"),)})) == {
+        "a": [None, 1.0],
+        "b": [None],
+    }
+
+
 def test_leftovers_of_a_killed_writer_are_swept_and_never_read(tmp_path):
     with RunFolder(tmp_path, {}) as run:
         run.write(0, {"W": np.ones(2)}, {})
@@ -69,7 +108,7 @@ def test_a_full_disk_keeps_the_old_file_and_names_the_new_one(tmp_path, monkeypa
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(run_folder.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match=r"could not write .*result.json: No space left"):
         write_atomic(path, "new")
     assert path.read_text() == "old"

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from theory import Mixture, Moments
 
@@ -106,12 +107,14 @@ BAD_CALLS = [
         lambda: Mixture.from_means(np.eye(2), [0, 1], weights=[0.5]),
         r"weights must have shape \(2,\), got \(1,\)",
     ),
-    (lambda: Mixture.orthonormal(0, 2), "coarse must be a finite number >= 1, got 0"),
-    (lambda: Mixture.orthonormal(2, 2, dim=3), "dim must be a finite number >= 4, got 3"),
-    (lambda: Mixture.fit(np.zeros((5, 2)), [0, 0, 0, 1, 1], [0, 1], 2), "for the 3 samples of class 0"),
+    (lambda: Mixture.orthonormal(2, 2, noise=[1, 2, 3]), "noise must be one number or one for each of 4"),
+    (lambda: Mixture.orthonormal(2.5, 2), "coarse must be an integer >= 1, got 2.5"),
+    (lambda: Mixture.orthonormal(0, 2), "coarse must be an integer >= 1, got 0"),
+    (lambda: Mixture.orthonormal(2, 2, dim=3), "dim must be an integer >= 4, got 3"),
+    (lambda: Mixture.fit(np.zeros((5, 2)), [0, 0, 0, 1, 1], [0, 1], 2), "for the 2 samples of class 1"),
     (
         lambda: Mixture.orthonormal(2, 2).sample(0, np.random.default_rng(0)),
-        "n must be a finite number >= 1, got 0",
+        "n must be an integer >= 1, got 0",
     ),
 ]
 
@@ -120,3 +123,19 @@ BAD_CALLS = [
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_objects_of_another_class_are_named():
+    mixture = Mixture.orthonormal(2, 2)
+    with pytest.raises(TypeError, match="moments must be a Moments, got Mixture"):
+        Mixture(mixture, [0, 0, 1, 1])
+    with pytest.raises(TypeError, match="rng must be a Generator, got int"):
+        mixture.sample(3, 0)
+
+
+def test_moments_of_torch_features_make_the_same_mixture():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((40, 3)), np.arange(40) % 4
+    a = Mixture(Moments.from_samples(x, y), [0, 0, 1, 1])
+    b = Mixture(Moments.from_samples(torch.from_numpy(x), torch.from_numpy(y)), [0, 0, 1, 1])
+    np.testing.assert_allclose(a.second_moment(), b.second_moment(), atol=100 * EPS)

@@ -364,8 +364,8 @@ def test_accumulators_of_different_kinds_do_not_merge(other, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_classes": 0}, "num_classes must be a finite number >= 1, got 0"),
-        ({"dim": 0}, "dim must be a finite number >= 1, got 0"),
+        ({"num_classes": 0}, "num_classes must be an integer >= 1, got 0"),
+        ({"dim": 0}, "dim must be an integer >= 1, got 0"),
         ({"covariance": "ful"}, "covariance must be one of diagonal, full, pooled; got 'ful'"),
         ({"product_dtype": "float16"}, "product_dtype must be one of float32, float64; got 'float16'"),
     ],

@@ -1,0 +1,384 @@
+"""Sweeps: the points a config asks for, results that a kill cannot lose, errors that name what is kept."""
+
+import errno
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import types
+from importlib import import_module
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from joblib.externals.loky import get_reusable_executor
+
+from sims import run_folder, specialisation
+from sims.experiment import Point, read_points
+from sims.sweep import finish, finished, read_table, sweep
+
+# The module, whose name its own function takes above.
+sweep_module = import_module("sims.sweep")
+
+QUICK = {"times": [0.5, 1.0], "activation": "identity", "rtol": 1e-5, "width": 4}
+GRID = QUICK | {"grid": {"eps": [0.1, 0.01], "seed": [0, 1]}}
+PACKAGE = str(Path(__file__).parents[2])
+
+
+def program(*arguments, cwd=None):
+    environment = dict(os.environ) | {"COLUMNS": "200", "TERM": "dumb", "PYTHONPATH": PACKAGE}
+    return subprocess.run(
+        [sys.executable, "-m", "sims", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=cwd,
+    )
+
+
+# What a config asks for
+
+
+def test_a_grid_and_the_list_of_its_points_agree():
+    points = [{"eps": e, "seed": s} for e, s in product([0.1, 0.01], [0, 1])]
+    assert read_points(GRID) == read_points(QUICK | {"points": points})
+
+
+def test_a_file_and_a_mapping_agree_and_letters_are_names(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text("times = [1.0]\nlambda = 0.1\nm = 5\n[grid]\nS = [2, 3]\nK = [2]\nsigma = [0, 0.5]\n")
+    grid = {"subclasses": np.array([2, 3]), "coarse": (2,), "noise": [0.0, 0.5]}
+    assert read_points(file) == read_points({"times": [1], "weight_decay": 0.1, "width": 5, "grid": grid})
+    assert [p.dim for p in read_points(file)] == [4, 4, 6, 6]
+
+
+def test_a_point_goes_before_what_all_share_and_no_grid_is_one_point():
+    (point,) = read_points(QUICK | {"eps": 0.5, "points": [{"eps": 0.25, "times": [3]}]})
+    assert (point.eps, point.times, point.width) == (0.25, (3.0,), 4)
+    assert read_points(QUICK) == [Point(times=(0.5, 1.0), activation="identity", rtol=1e-5, width=4)]
+
+
+def test_every_setting_changes_the_name_of_the_run():
+    other = {"times": [2.0], "coarse": 3, "subclasses": 3, "noise": 0.1, "dim": 7, "width": 5, "eps": 0.2}
+    other |= {"weight_decay": 0.1, "activation": "erf", "loss": "logistic", "rtol": 1e-6, "seed": 1}
+    base = {"times": [1.0], "start": "gaussian"}
+    names = {Point(**base | {k: v}).name for k, v in other.items()}
+    names |= {Point(**base).name, Point(times=[1.0], start="balanced").name}
+    assert len(names) == len(other) + 2
+
+
+REFUSED = [
+    ({"widht": 3}, "config: unknown key 'widht'; did you mean 'width'? Known keys: times, coarse, "),
+    ({"grid": {"ep": [0.1]}}, "config, [grid]: unknown key 'ep'; did you mean 'eps'? Known keys: times"),
+    ({"points": [{"sed": 1}]}, "config, point 1: unknown key 'sed'; did you mean 'seed'?"),
+    ({"grid": {"eps": 0.1}}, "config, [grid]: eps must be a non-empty list, got 0.1"),
+    ({"grid": {"eps": []}}, "config, [grid]: eps must be a non-empty list, got []"),
+    ({"grid": [1]}, "config, [grid] must be a table of lists, got [1]"),
+    ({"points": []}, "config must have at least one table [[points]], got []"),
+    ({"grid": {}, "points": []}, "config must have [grid] or [[points]], got both"),
+    ({"grid": {"S": [2], "subclasses": [2]}}, "[grid]: 'subclasses' must be given once, got its letter too"),
+    ({"grid": {"seed": [0, 1, 0]}}, "config must have each point once, got points [1, 3] equal"),
+    ({"times": [-1.0]}, "times must be non-empty, finite, >= 0 and increasing, got [-1.0]"),
+    ({"times": 3}, "times must be a list of numbers, got 3"),
+    ({"grid": {"eps": [0.1, 0]}}, "config, point 2: eps must be a finite number > 0 (zero is a fixed point"),
+    ({"eps": float("nan")}, "eps must be a finite number > 0"),
+    ({"width": 0}, "config, point 1: width must be a finite number >= 1, got 0"),
+    ({"width": 2.5}, "width must be a whole number, got 2.5"),
+    ({"width": True}, "width must be a whole number, got True"),
+    ({"eps": "0.1"}, "eps must be a number, got '0.1'"),
+    ({"activation": 1}, "activation must be a word, got 1"),
+    ({"activation": "tanh"}, "one of erf, identity, leaky_relu, relu, square; got 'tanh'"),
+    ({"loss": "hinge"}, "loss must be one of logistic, softmax, squared; got 'hinge'"),
+    ({"loss": "logistic", "noise": 0.1}, "loss must be squared for inputs with noise, got 'logistic'"),
+    ({"start": "zero"}, "start must be one of balanced, gaussian; got 'zero'"),
+    ({"coarse": 3}, "start must be gaussian for more than one output"),
+    ({"dim": 3}, "dim must be a finite number >= 4, got 3"),
+    ({"coarse": 1}, "coarse must be a finite number >= 2, got 1"),
+    ({"weight_decay": -0.1}, "weight_decay must be a finite number >= 0, got -0.1"),
+    ({"rtol": 1.0}, "rtol must lie in [1e-13, 1e-2], got 1.0"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSED, ids=[str(c) for c, _ in REFUSED])
+def test_a_config_is_refused_by_name_before_any_work(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        sweep(QUICK | changes, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_config_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="config, point 1: times must be given"):
+        read_points({"eps": 0.1})
+    file = tmp_path / "config.toml"
+    file.write_text("times = [")
+    with pytest.raises(ValueError, match=r"config.toml must be a TOML file: "):
+        read_points(file)
+    for wrong, message in (({"jobs": 0}, "jobs must be >= 1"), ({"backend": "mpi"}, "one of dask, loky")):
+        with pytest.raises(ValueError, match=message):
+            sweep(QUICK, tmp_path, **wrong)
+
+
+# What a sweep computes
+
+
+def test_a_row_is_the_flow_of_its_settings(tmp_path):
+    """The same flow by another road, sims.specialisation, to the bit."""
+    eps, S = 1e-2, 2
+    end = 2 * S / np.sqrt(S) * (np.log(1 / eps) + 12)
+    (row,) = sweep({"times": [end], "S": S, "eps": eps, "rtol": 1e-6, "seed": 3}, tmp_path)
+    assert row["separation"] == specialisation.final_separation(S, 40, eps, 3)
+    assert (row["subclasses"], row["dim"], row["width"], row["time"]) == (S, 4, 40, end)
+
+
+@pytest.mark.parametrize("coarse", [2, 3])
+@pytest.mark.parametrize("loss", ["squared", "logistic", "softmax"])
+def test_every_loss_and_number_of_classes_trains(coarse, loss):
+    point = Point(
+        times=[0, 20], coarse=coarse, loss=loss, start="gaussian", eps=0.5, activation="erf", rtol=1e-4
+    )
+    first, last = point.rows()
+    assert last["population_loss"] < first["population_loss"]
+
+
+def test_processes_and_their_number_change_no_byte_of_the_table(tmp_path):
+    first = sweep(GRID, tmp_path / "one", jobs=1)
+    second = sweep(GRID, tmp_path / "two", jobs=2)
+    get_reusable_executor().shutdown(wait=True)
+    table = (tmp_path / "one" / "sweep.csv").read_bytes()
+    assert table == (tmp_path / "two" / "sweep.csv").read_bytes()
+    assert len(first) == len(second) == 8
+    assert [(r["eps"], r["seed"], r["time"]) for r in first] == list(product([0.1, 0.01], [0, 1], [0.5, 1.0]))
+
+
+def test_the_table_is_read_back_as_it_was_returned(tmp_path):
+    """Also where one point lacks an observable of another: S = 1 has no pairs inside a coarse class."""
+    table = sweep(QUICK | {"grid": {"S": [1, 2]}}, tmp_path)
+    np.testing.assert_equal(read_table(tmp_path / "sweep.csv"), table)  # NaN equals NaN here
+    assert np.isnan(table[0]["separation"])
+    assert table[2]["separation"] > 0
+    (tmp_path / "short.csv").write_text("run,time\na,1\n")
+    with pytest.raises(
+        ValueError, match=r"short.csv must be a sweep's table, whole, with columns activation"
+    ):
+        read_table(tmp_path / "short.csv")
+
+
+# What a kill leaves
+
+
+def test_a_sweep_killed_in_the_middle_resumes_to_the_same_bytes(tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text("times = [20, 40, 60]\nrtol = 1e-8\n[grid]\neps = [1e-2, 1e-3]\nseed = [0, 1, 2]\n")
+    sweep(config, tmp_path / "whole")
+    command = [sys.executable, "-m", "sims", "sweep", config, "--jobs", "1", "--out", tmp_path / "killed"]
+    with subprocess.Popen(
+        command, env=dict(os.environ) | {"PYTHONPATH": PACKAGE}, stderr=subprocess.DEVNULL
+    ) as process:
+        while len(list((tmp_path / "killed").glob("runs/*/rows.json"))) < 2 and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "killed").glob("runs/*/rows.json")}
+    assert 2 <= len(before) < 6
+    assert not (tmp_path / "killed" / "sweep.csv").exists()
+    sweep(config, tmp_path / "killed")
+    assert (tmp_path / "killed" / "sweep.csv").read_bytes() == (tmp_path / "whole" / "sweep.csv").read_bytes()
+    assert before == {p: p.stat().st_mtime_ns for p in before}, "a finished point was computed again"
+
+
+def test_a_point_left_between_two_times_resumes_to_the_same_bytes(tmp_path):
+    (point,) = read_points(QUICK)
+    finish(point, tmp_path)
+    rows = tmp_path / point.name / "rows.json"
+    whole = rows.read_bytes()
+    rows.unlink()
+    (tmp_path / point.name / "checkpoints" / "00001.safetensors").unlink()
+    finish(point, tmp_path)
+    assert rows.read_bytes() == whole
+
+
+def test_finished_points_are_read_back_and_not_computed_again(tmp_path, monkeypatch):
+    table = sweep(GRID, tmp_path)
+
+    def computed(*_):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(Point, "rows", computed)
+    assert sweep(GRID, tmp_path) == table
+    part = sweep(QUICK | {"grid": {"eps": [0.01], "seed": [1]}}, tmp_path)
+    assert part == table[-2:]
+
+
+def test_a_point_that_another_process_computes_is_waited_for_and_read(tmp_path):
+    (point,) = read_points(QUICK)
+    folder = tmp_path / point.name
+    folder.mkdir()
+    with open(folder / ".point.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        thread = threading.Thread(target=finish, args=(point, tmp_path))
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+        (folder / "rows.json").write_text(json.dumps([{"theirs": 1}]))
+    thread.join(30)
+    assert finished(point, tmp_path) == [{"theirs": 1}]
+
+
+# What goes wrong
+
+
+def test_a_full_disk_keeps_and_names_the_finished_points(tmp_path, monkeypatch):
+    fsync, calls = os.fsync, []
+    first, second, *_ = read_points(GRID)
+
+    def full(file):
+        calls.append(file)
+        if finished(second, tmp_path / "runs") is not None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(file)
+
+    monkeypatch.setattr(run_folder.os, "fsync", full)
+    kept = f"kept in {tmp_path}/runs: {first.name} (eps = 0.1, seed = 0), {second.name} (eps = 0.1, seed = 1)"
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        sweep(GRID, tmp_path)
+    assert f"2 of 4 points are finished and {kept}; the same command resumes" in str(caught.value)
+    monkeypatch.undo()
+    assert len(sweep(GRID, tmp_path)) == 8
+
+
+def test_a_flow_that_fails_stops_no_other_and_is_named(tmp_path, monkeypatch):
+    flow = Point.flow
+
+    def collapses(self, folder=None):
+        if self.seed == 0:
+            raise RuntimeError("the step collapsed")
+        return flow(self, folder)
+
+    monkeypatch.setattr(Point, "flow", collapses)
+    failed = [p for p in read_points(GRID) if p.seed == 0]
+    with pytest.raises(RuntimeError, match="2 of 4 points failed: ") as caught:
+        sweep(GRID, tmp_path)
+    for point in failed:
+        assert f"{point.name} (eps = {point.eps}, seed = 0): the step collapsed" in str(caught.value)
+    assert "2 of 4 points are finished and kept" in str(caught.value)
+    assert {row["seed"] for row in read_table(tmp_path / "sweep.csv")} == {1}
+
+
+def test_a_worker_that_dies_is_reported_and_the_sweep_resumes(tmp_path, monkeypatch):
+    attempt = sweep_module._attempt
+
+    def dies(point, runs):  # nested, hence sent to the worker as it is
+        if point.seed == 1 and point.eps == 0.01:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return attempt(point, runs)
+
+    monkeypatch.setattr(sweep_module, "_attempt", dies)
+    with pytest.raises(RuntimeError, match=r"(?s)terminated.*of 4 points are finished"):
+        sweep(GRID, tmp_path, jobs=2)
+    monkeypatch.undo()
+    get_reusable_executor().shutdown(wait=True)
+    assert len(sweep(GRID, tmp_path)) == 8
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="is not writable"):
+        sweep(QUICK, tmp_path / "file" / "out")
+
+
+def test_dask_that_is_missing_is_named_with_its_cure(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)  # importing it raises ImportError
+    with pytest.raises(RuntimeError, match=r"pip install 'finegrain\[dask\]'; 0 of 4 points are finished"):
+        sweep(GRID, tmp_path, backend="dask")
+
+
+def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
+    def client(address, timeout, **_):
+        raise OSError(f"timed out after {timeout} s")
+
+    monkeypatch.setitem(sys.modules, "distributed", types.SimpleNamespace(Client=client))
+    sweep(QUICK | {"grid": {"eps": [0.1], "seed": [0, 1]}}, tmp_path)
+    with pytest.raises(
+        OSError, match="scheduler tcp://nowhere:1 did not answer within 10 s: timed"
+    ) as caught:
+        sweep(GRID, tmp_path, scheduler="tcp://nowhere:1")
+    assert "2 of 4 points are finished and kept" in str(caught.value)
+
+
+def test_a_real_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(sweep_module, "PATIENCE", 1)
+    with pytest.raises(OSError, match=r"scheduler tcp://127.0.0.1:1 did not answer within 1 s"):
+        sweep(GRID, tmp_path, scheduler="tcp://127.0.0.1:1")
+
+
+def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    config = QUICK | {"times": [20, 40], "activation": "relu", "grid": {"seed": list(range(12))}}
+    sweep(config, tmp_path / "alone")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+
+        def kill_one():
+            while not list((tmp_path / "cluster").glob("runs/*/rows.json")):
+                time.sleep(0.01)
+            os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill_one)
+        killer.start()
+        table = sweep(config, tmp_path / "cluster", scheduler=cluster.scheduler_address)
+        killer.join()
+    assert len({(row["run"], row["time"]) for row in table}) == len(table) == 24
+    files = [tmp_path / name / "sweep.csv" for name in ("alone", "cluster")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+# The programs
+
+
+def test_the_program_sweeps_plots_both_files_and_reports_the_slope(tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text("times = [50]\nwidth = 10\nactivation = 'identity'\n[grid]\neps = [1e-2, 1e-3, 1e-4]\n")
+    swept = program("sweep", config, "--jobs", 1, "--out", tmp_path / "out")
+    assert swept.returncode == 0, swept.stderr
+    assert f"3 rows written to {tmp_path / 'out' / 'sweep.csv'}" in swept.stdout
+    plotted = program(
+        "plot",
+        tmp_path / "out" / "sweep.csv",
+        "--x",
+        "eps",
+        "--y",
+        "separation",
+        "--hue",
+        "S",
+        "--out",
+        tmp_path,
+    )
+    assert plotted.returncode == 0, plotted.stderr
+    # A linear network's separation is eps times a constant, up to eps^2 = 1e-4 at the largest.
+    slope = re.search(r"subclasses = 2: fitted slope (\S+)", plotted.stdout)
+    assert abs(float(slope[1]) - 1) <= 1e-4 + 5e-5, plotted.stdout  # and the four digits printed
+    assert "from 3 rows, predicted 1.0000" in plotted.stdout
+    for suffix in ("pdf", "png"):
+        assert (tmp_path / f"separation_against_eps.{suffix}").stat().st_size > 1000
+
+
+def test_the_programs_errors_are_one_line(tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text("times = [1]\nwidht = 10\n")
+    for arguments, message in (
+        (["sweep", config], "unknown key 'widht'; did you mean 'width'?"),
+        (["plot", tmp_path / "none.csv", "--x", "eps", "--y", "loss"], "No such file"),
+    ):
+        result = program(*arguments, cwd=tmp_path)
+        assert result.returncode == 2
+        assert result.stderr.splitlines()[-1].startswith("error: ")
+        assert message in result.stderr
+        assert "Traceback" not in result.stderr
