@@ -36,30 +36,39 @@ def _program() -> None:
 
 @app.command(epilog=PREDICT_EXAMPLES)
 def predict(
-    data: Annotated[str, typer.Option(help="digits, fashion-mnist, mnist or images:PATH.")] = "digits",
+    data: Annotated[
+        str,
+        typer.Option(
+            help="digits, fashion-mnist, mnist, or images:PATH, a folder or tar of {train,test}/CLASS/*.jpg|png."
+        ),
+    ] = "digits",
     root: Annotated[Path | None, typer.Option(help="Folder of the IDX files.")] = None,
     map_: Annotated[
         str, typer.Option("--map", help="mod, halves, random:SEED, or a list 0,1,0,1.")
     ] = DEFAULTS.map,
     components: Annotated[
-        int, typer.Option(help="Gaussians fitted to each fine class.")
+        int, typer.Option(min=1, help="Gaussians fitted to each fine class.")
     ] = DEFAULTS.components,
     fit_in: Annotated[
         str, typer.Option(help="class-means or all: where to look for them.")
     ] = DEFAULTS.fit_in,
-    dim: Annotated[int, typer.Option(help="Principal components kept.")] = DEFAULTS.dim,
-    width: Annotated[int, typer.Option(help="Neurons.")] = DEFAULTS.width,
-    steps: Annotated[int, typer.Option(help="Descent steps.")] = DEFAULTS.steps,
-    learning_rate: Annotated[float, typer.Option(help="Of full-batch descent.")] = DEFAULTS.learning_rate,
-    weight_decay: Annotated[float, typer.Option(help="lambda, on both layers.")] = DEFAULTS.weight_decay,
-    scale: Annotated[float, typer.Option(help="Of the initial weights.")] = DEFAULTS.scale,
+    dim: Annotated[int, typer.Option(min=1, help="Principal components kept.")] = DEFAULTS.dim,
+    width: Annotated[int, typer.Option(min=1, help="Neurons.")] = DEFAULTS.width,
+    steps: Annotated[int, typer.Option(min=1, help="Descent steps.")] = DEFAULTS.steps,
+    learning_rate: Annotated[
+        float, typer.Option(help="Of full-batch descent, > 0.")
+    ] = DEFAULTS.learning_rate,
+    weight_decay: Annotated[
+        float, typer.Option(min=0, help="lambda, on both layers.")
+    ] = DEFAULTS.weight_decay,
+    scale: Annotated[float, typer.Option(help="Of the initial weights, > 0.")] = DEFAULTS.scale,
     seed: Annotated[int, typer.Option(min=0, help="Of the initial weights and of the fit.")] = DEFAULTS.seed,
-    records: Annotated[int, typer.Option(help="Recorded times.")] = DEFAULTS.records,
+    records: Annotated[int, typer.Option(min=1, help="Recorded times after step 0.")] = DEFAULTS.records,
     dynamics: Annotated[
         str, typer.Option(help="descent or flow, on the population loss.")
     ] = DEFAULTS.dynamics,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda, for the training.")] = "auto",
-    out: Annotated[Path | None, typer.Option(help="Output folder [default: runs/predict-DATA].")] = None,
+    out: Annotated[Path | None, typer.Option(help=r"Output folder \[default: runs/predict-DATA].")] = None,
 ) -> None:
     """Predict a network's Moments from Gaussians fitted to its data, train the network, and compare.
 

@@ -86,6 +86,7 @@ class Prediction:
     Attributes:
         config: the settings
         coarse_map: (C,)
+        targets: (C, K) that the training saw
         predicted: the population's trajectory
         observed: the trained network's record, with test moments
         seconds: spent on "fit", "theory" and "training"
@@ -93,6 +94,7 @@ class Prediction:
 
     config: Config
     coarse_map: NDArray[np.int64]
+    targets: Array
     predicted: Trajectory
     observed: two_layer.TrainingRecord
     seconds: dict[str, float] = field(default_factory=dict)
@@ -103,7 +105,7 @@ class Prediction:
         parts = {
             "predicted": (self.predicted.moments, self.predicted.loss),
             "observed": (self.observed.moments, self.observed.loss),
-            "test": (self.observed.test_moments, np.full(self.observed.loss.size, np.nan)),
+            "test": (self.observed.test_moments, self._test_loss()),
         }
         return {
             part: [
@@ -111,6 +113,16 @@ class Prediction:
             ]
             for part, pair in parts.items()
         }
+
+    def _test_loss(self) -> Array:
+        """The training's loss on the test images, (T,): the squared loss is a function of Moments."""
+        record, decay = self.observed, self.config.weight_decay
+        return np.array(
+            [
+                squared_loss(h, A, self.targets) + 0.5 * decay * (np.sum(W**2) + np.sum(A**2))
+                for h, W, A in zip(record.test_moments, record.W, record.A, strict=True)
+            ]
+        )
 
     def course(self, name: str) -> dict[str, Array]:
         """One observable at each recorded time, (T,): predicted, observed on training images, and on test images.
@@ -148,6 +160,19 @@ class Prediction:
             "rows": self.rows(),
             "environment": environment(),
         }
+
+
+def squared_loss(hidden: Moments, A: Array, targets: Array) -> float:
+    """1/2 E||A h - t||^2 from the Moments of h: 1/2 sum_c pi_c (||A mean_c - t_c||^2 + tr A Cov_c A^T).
+
+    Args:
+        hidden: full Moments of h, C classes in dimension m.
+        A: (K, m).
+        targets: (C, K).
+    """
+    bias = np.sum((hidden.means @ A.T - targets) ** 2, axis=1)
+    noise = np.einsum("ki,cij,kj->c", A, hidden.covariances, A, optimize=True)
+    return 0.5 * float(hidden.weights @ (bias + noise))
 
 
 def relative_error(predicted: Array, observed: Array) -> Array:
@@ -199,7 +224,7 @@ def predict(
         progress=progress,
     )
     clock.lap("training")
-    return Prediction(config, fine_to_coarse, predicted, observed, clock.seconds)
+    return Prediction(config, fine_to_coarse, targets, predicted, observed, clock.seconds)
 
 
 def _fit(

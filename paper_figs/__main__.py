@@ -30,7 +30,7 @@ def main(
     ] = None,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("figures"),
     seed: Annotated[int, typer.Option(min=0, help="First seed of the random draws.")] = 0,
-    jobs: Annotated[int, typer.Option(help="Processes; -1 for one a core.")] = -1,
+    jobs: Annotated[int, typer.Option(min=-1, help="Processes; -1 for one a core.")] = -1,
 ) -> None:
     """Compute each figure's numbers, draw it, and write NAME.pdf, NAME.png and NAME.json (the numbers)."""
     from importlib import import_module
@@ -43,6 +43,8 @@ def main(
     unknown = [name for name in chosen if name not in NAMES]
     if unknown:
         raise ValueError(f"figure names must be among {', '.join(NAMES)}; got {', '.join(unknown)}")
+    if jobs == 0:
+        raise ValueError("--jobs must be a number of processes, or -1 for one a core, got 0")
     folder = writable_folder(out)
     for i, name in enumerate(chosen, 1):
         figure = import_module(f"paper_figs.{name}")

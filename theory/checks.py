@@ -38,10 +38,23 @@ def finite(name: str, array: Any) -> None:
 
 def real(name: str, array: ArrayLike, expected: tuple[int | str, ...]) -> NDArray[np.float64]:
     """A finite float64 NumPy array of the expected shape."""
-    result = np.asarray(array, dtype=np.float64)
+    result = _numeric(name, array)
     shape(name, result, expected)
     finite(name, result)
     return result
+
+
+def _numeric(name: str, value: Any) -> NDArray[np.float64]:
+    """A float64 NumPy array of any shape; strings, None and ragged lists are refused by name."""
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of real numbers, got {_described(value)}") from error
+
+
+def _described(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
 def at_least(name: str, value: float, low: float) -> None:
@@ -115,7 +128,7 @@ PROBABILITY_TOLERANCE = 1e-6  # numbers given in float32 sum to 1 within 6e-8 ea
 
 def float64(name: str, value: Any, like: Any = None) -> Any:
     """A finite float64 array of any shape, in the library and on the device of `like`, or its own."""
-    value = value if is_array_api_obj(value) else np.asarray(value)
+    value = value if is_array_api_obj(value) and not _of_objects(value) else _numeric(name, value)
     value = value.detach() if hasattr(value, "detach") else value  # torch: no gradients
     like = value if like is None else like
     xp = array_namespace(like)
@@ -170,11 +183,13 @@ def covariances(name: str, matrices: Any, bound: float) -> None:
 
 def features(name: str, value: Any, dim: int | None = None) -> Any:
     """Finite features (N, d) of a floating dtype, without gradient; d is free, or `dim`."""
-    if not is_array_api_obj(value):
-        value = np.asarray(value, dtype=np.float64)
+    if not is_array_api_obj(value) or _of_objects(value):
+        value = _numeric(name, value)
     array = value.detach() if hasattr(value, "detach") else value
     xp = array_namespace(array)
     shape(name, array, ("N", "d" if dim is None else dim))
+    if array.shape[1] == 0:
+        raise ValueError(f"{name} must have at least one column, got shape {tuple(array.shape)}")
     if not xp.isdtype(array.dtype, "real floating"):
         raise ValueError(f"{name} must have a floating-point dtype, got {array.dtype}")
     # The extremes are finite only if every entry is, and need no mask of the size of the features.
@@ -186,8 +201,8 @@ def features(name: str, value: Any, dim: int | None = None) -> Any:
 def labels(name: str, value: Any, features: Any, num_classes: int | None = None) -> Any:
     """Integer labels (N,), one for each row of `features`, where those live; in 0..C-1 if C is given."""
     xp = array_namespace(features)
-    if not is_array_api_obj(value):
-        value = np.asarray(value, dtype=np.int64 if len(value) == 0 else None)
+    if not is_array_api_obj(value) or _of_objects(value):
+        value = _integers(name, value)
     array = xp.asarray(value, device=device(features))
     shape(name, array, (features.shape[0],))
     if not xp.isdtype(array.dtype, "integral"):
@@ -201,3 +216,21 @@ def labels(name: str, value: Any, features: Any, num_classes: int | None = None)
                 f"{name} must be in 0..{num_classes - 1}, got {int(array[first])} at position {first}"
             )
     return array
+
+
+def _integers(name: str, value: Any) -> NDArray[np.int64]:
+    """A NumPy array of a list of integers, which may be empty."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # ragged
+        array = np.asarray(None)
+    if array.size == 0 and array.ndim == 1:
+        return array.astype(np.int64)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name} must be integers, got {_described(value)}")
+    return array
+
+
+def _of_objects(array: Any) -> bool:
+    """Whether a NumPy array holds objects or text, which no array function takes."""
+    return isinstance(array, np.ndarray) and array.dtype.kind in "OUS"

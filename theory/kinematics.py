@@ -36,6 +36,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 Pullback = Callable[[Array, Array], tuple[Array, Array]]
 
+PSD_TOLERANCE = 1e-10  # a covariance handed in may carry the rounding of its own making
 ACTIVATIONS = ("erf", "identity", "leaky_relu", "relu", "square")
 
 
@@ -58,15 +59,25 @@ def propagate(moments: Moments, W: ArrayLike, activation: str = "relu", *, slope
         raise ValueError("moments.covariances must be full or diagonal, got pooled")
     covariances = np.asarray(moments.covariances, dtype=np.float64)
     scaled = W * covariances[:, None, :] if covariances.ndim == 2 else W @ covariances
-    mean, covariance = activation_moments(means @ W.T, scaled @ W.T, activation, slope=slope)
+    mean, covariance = _in_parts(*_checked(means @ W.T, scaled @ W.T), activation, slope)
     return Moments(np.asarray(moments.weights, dtype=np.float64), mean, covariance)
 
 
 def activation_moments(
     b: ArrayLike, Q: ArrayLike, activation: str = "relu", *, slope: float = 0.01
 ) -> tuple[Array, Array]:
-    """Mean (..., m) and covariance (..., m, m) of phi(z); arguments as in `moments_and_pullback`."""
+    """Mean (..., m) and covariance (..., m, m) of phi(z); arguments as in `moments_and_pullback`.
+
+    Raises:
+        ValueError: as there, and a Q that is not symmetric positive semi-definite, beyond 1e-10 of its largest
+            variance.
+    """
     b, Q = _checked(b, Q)
+    checks.covariances("Q", Q.reshape(-1, *Q.shape[-2:]), PSD_TOLERANCE)
+    return _in_parts(b, Q, activation, slope)
+
+
+def _in_parts(b: Array, Q: Array, activation: str, slope: float) -> tuple[Array, Array]:
     m = b.shape[-1]
     mean, covariance = np.empty(b.shape), np.empty(Q.shape)
     rows = (b.reshape(-1, m), Q.reshape(-1, m, m), mean.reshape(-1, m), covariance.reshape(-1, m, m))

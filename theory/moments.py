@@ -59,6 +59,8 @@ class Moments:
     def __post_init__(self) -> None:
         means = checks.float64("means", self.means)
         checks.shape("means", means, ("C", "d"))
+        if 0 in means.shape:
+            raise ValueError(f"means must have C >= 1 and d >= 1, got shape {tuple(means.shape)}")
         weights = checks.probabilities(
             "weights", checks.float64("weights", self.weights, means), means.shape[0]
         )
@@ -89,6 +91,11 @@ class Moments:
         labels = checks.labels("labels", labels, features)
         if num_classes is None:
             num_classes = int(array_namespace(labels).max(labels)) + 1 if labels.shape[0] else 1
+            if num_classes > labels.shape[0]:  # and before memory is asked for that many
+                raise ValueError(
+                    f"labels must be 0..C-1 with samples in every class, got {num_classes - 1} "
+                    f"among {labels.shape[0]} samples"
+                )
         accumulator = MomentsAccumulator(num_classes, features.shape[1], covariance)
         accumulator.update(features, labels)
         return accumulator.compute()

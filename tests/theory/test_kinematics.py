@@ -412,3 +412,7 @@ def test_bad_arguments_are_named():
         ValueError, match=r"^Q must be finite, got 1 NaN or infinite entries, the first at \(0, 1\)$"
     ):
         kinematics.moments_and_pullback(np.zeros(2), [[1.0, np.nan], [0.0, 1.0]])
+    with pytest.raises(ValueError, match=r"^Q must be positive semi-definite, got least eigenvalue -2\.0 "):
+        kinematics.activation_moments(np.zeros(2), [[1.0, 3.0], [3.0, 1.0]])
+    with pytest.raises(ValueError, match=r"^Q must be symmetric"):
+        kinematics.activation_moments(np.zeros(2), [[1.0, 0.5], [0.0, 1.0]])

@@ -256,6 +256,11 @@ BAD_MOMENTS = [
         {"means": [[0.0, np.nan], [0, 0]]},
         "means must be finite, got 1 NaN or infinite entries, the first at (0, 1)",
     ),
+    (
+        {"means": [["a", "b"]] * 2},
+        "means must be an array of real numbers, got list [['a', 'b'], ['a', 'b']]",
+    ),
+    ({"means": np.zeros((0, 2))}, "means must have C >= 1 and d >= 1, got shape (0, 2)"),
     ({"covariances": np.zeros((2, 3, 3))}, "covariances must have shape (2, 2, 2), got (2, 3, 3)"),
     ({"covariances": [[1.0, -2.0], [1, 1]]}, "covariances must be >= 0, got -2.0 at (0, 1)"),
     (
@@ -373,6 +378,30 @@ def test_accumulators_of_different_kinds_do_not_merge(other, message):
 def test_bad_accumulators_are_refused(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         MomentsAccumulator(**({"num_classes": 2, "dim": 3} | arguments))
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "message"),
+    [
+        (
+            np.ones((3, 2)),
+            [0, 1, 10**12],
+            "labels must be 0..C-1 with samples in every class, got 1000000000000",
+        ),
+        (np.ones((2, 2)), ["cat", "dog"], "labels must be integers, got list ['cat', 'dog']"),
+        (np.ones((2, 2)), np.array(["cat", "dog"]), "labels must be integers, got ndarray"),
+        (np.ones((2, 2)), None, "labels must be integers, got NoneType None"),
+        (
+            [[1.0, 2.0], [3.0]],
+            [0, 0],
+            "features must be an array of real numbers, got list [[1.0, 2.0], [3.0]]",
+        ),
+        (np.ones((2, 0)), [0, 0], "features must have at least one column, got shape (2, 0)"),
+    ],
+)
+def test_what_is_no_labelled_sample_is_refused_by_name(features, labels, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Moments.from_samples(features, labels)
 
 
 def test_pooling_refuses_a_coarse_class_of_weight_zero():
