@@ -1,0 +1,268 @@
+"""Hidden classes recovered from a representation: look where theory says, cluster, match, probe.
+
+T18: what the coarse labels do not name survives off the classifier's row space, and what they see inside a class
+(confidence, the norm of the features) is in the way of clustering. So
+
+    1. off_classifier        project off the classifier's rows, or off the span of the centred coarse class means
+    2. unit norm             each sample divided by its norm: a per-sample scale, on which T18 is silent
+    3. cluster               within each coarse class, the number of clusters given: no fine label is used
+    4. match                 clusters to fine classes, Hungarian assignment within each coarse class: only a score
+    5. cluster_and_probe     CLP: a linear probe taught the clusters, judged by fine labels on test samples
+
+The guided ways take steps 1 and 2; plain k-means takes neither, to show what they are worth.
+
+Source: this project, T18; CLP after the abstract of Yang, Steinhardt & Hu (2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+
+from theory import checks
+from theory.theorems.where_to_look import projector
+
+Floats = NDArray[np.floating[Any]]
+Labels = NDArray[np.int64]
+
+METHODS = ("k-means", "guided-k-means", "guided-mixture")
+STARTS = 10  # of k-means
+MIXTURE_STARTS = 3
+COMPONENTS = 20  # principal components that the mixture sees
+RIDGE = 1e-3  # of the probe: mean cross-entropy + RIDGE/2 ||weights||^2, on standardised features
+
+
+def class_mean_directions(features: ArrayLike, coarse: ArrayLike) -> Floats:
+    """Centred coarse class means (K, D): they span what a classifier, were it known, would look at (NC3)."""
+    x, y = _checked(features, coarse)
+    means = np.stack([x[y == k].mean(axis=0, dtype=np.float64) for k in range(y.max() + 1)])
+    return means - means.mean(axis=0)
+
+
+def off_classifier(features: ArrayLike, classifier: ArrayLike) -> Floats:
+    """Features (N, D) projected off the row space of `classifier` (K, D), in their own dtype.
+
+    Raises:
+        ValueError: a classifier of another width than the features, or one that leaves nothing: rank D.
+    """
+    x = checks.features("features", np.asarray(features))
+    rows = checks.real("classifier", classifier, ("K", x.shape[1]))
+    P = projector(rows)
+    if np.trace(P) < 0.5:  # its rank, a whole number
+        raise ValueError(
+            f"classifier must leave a direction to look in, got rank {x.shape[1]} in {x.shape[1]} dimensions"
+        )
+    return x @ P.astype(x.dtype)
+
+
+def unit_norm(features: Floats) -> Floats:
+    """Each row over its norm; a row of zeros stays so."""
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.where(norms > 0, norms, 1)
+
+
+def look_where_theory_says(
+    features: ArrayLike, coarse: ArrayLike, classifier: ArrayLike | None = None
+) -> Floats:
+    """Steps 1 and 2: features (N, D) off the classifier (K, D) or, without one, off the class means; unit norm."""
+    directions = class_mean_directions(features, coarse) if classifier is None else classifier
+    return unit_norm(off_classifier(features, directions))
+
+
+def cluster(
+    features: ArrayLike,
+    coarse: ArrayLike,
+    subclasses: int | Sequence[int],
+    method: str = "guided-mixture",
+    *,
+    classifier: ArrayLike | None = None,
+    seed: int = 0,
+) -> Labels:
+    """The cluster (N,) of each sample, found within its coarse class.
+
+    Coarse class 0 has the clusters 0..S_0 - 1, class 1 the next S_1, and so on, sum_k S_k in all.
+
+    Args:
+        features: (N, D).
+        coarse: (N,), 0..K-1, each taken.
+        subclasses: clusters to find in each coarse class, one number or K of them.
+        method: "k-means" on the features as they are; "guided-k-means" and "guided-mixture" after
+            `look_where_theory_says`, the last with full covariances on 20 principal components.
+        classifier: weights (K, D) of the layer that reads the features; the guided ways alone use it.
+        seed: of the starts.
+
+    Raises:
+        ValueError: shapes that do not fit, an unknown method, or a coarse class of fewer samples than clusters.
+    """
+    x, y = _checked(features, coarse)
+    counts = _per_class("subclasses", subclasses, y)
+    checks.one_of("method", method, METHODS)
+    if method != "k-means":
+        x = look_where_theory_says(x, y, classifier)
+    found = np.empty(len(y), dtype=np.int64)
+    for k, count in enumerate(counts):
+        members = np.flatnonzero(y == k)
+        split = _mixture if method == "guided-mixture" else _k_means
+        found[members] = counts[:k].sum() + split(x[members], int(count), seed)
+    return found
+
+
+def _k_means(x: Floats, count: int, seed: int) -> Labels:
+    from sklearn.cluster import KMeans
+
+    return KMeans(count, n_init=STARTS, random_state=seed).fit_predict(x).astype(np.int64)
+
+
+def _mixture(x: Floats, count: int, seed: int) -> Labels:
+    from sklearn.mixture import GaussianMixture
+
+    mixture = GaussianMixture(count, n_init=MIXTURE_STARTS, random_state=seed)
+    return mixture.fit_predict(principal_components(x, COMPONENTS)).astype(np.int64)
+
+
+def principal_components(x: Floats, most: int) -> NDArray[np.float64]:
+    """The leading `most` principal components (N, <= most), in units of the first one's standard deviation.
+
+    That unit makes the mixture's floor on variances, 1e-6, a relative one: collapsed features are tiny.
+    """
+    from sklearn.decomposition import PCA
+
+    scores = PCA(min(most, *x.shape), random_state=0).fit_transform(x.astype(np.float64))
+    return scores / (scores[:, 0].std() or 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """Clusters named by the fine classes they hold.
+
+    Attributes:
+        fine_of_cluster: (number of clusters,) the fine class of each, -1 where there were too few fine classes
+        share: of all samples, those whose cluster is named as their fine class
+        share_by_class: (K,) the same within each coarse class
+    """
+
+    fine_of_cluster: Labels
+    share: float
+    share_by_class: NDArray[np.float64]
+
+
+def match(clusters: ArrayLike, coarse: ArrayLike, fine: ArrayLike) -> Match:
+    """Name clusters (N,) by fine classes (N,) so that the most samples are right, within each coarse class (N,).
+
+    Raises:
+        ValueError: labels of different lengths, or a cluster or fine class that spans two coarse classes.
+    """
+    samples = np.asarray(coarse)
+    labels = {"clusters": clusters, "coarse": coarse, "fine": fine}
+    found, y, names = (checks.labels(name, np.asarray(value), samples) for name, value in labels.items())
+    _within("clusters", found, y)
+    _within("fine", names, y)
+    fine_of_cluster = np.full(found.max() + 1, -1)
+    for k in np.unique(y):
+        rows, columns = np.unique(found[y == k]), np.unique(names[y == k])
+        together = [[np.sum((found == a) & (names == b)) for b in columns] for a in rows]
+        for a, b in zip(*linear_sum_assignment(together, maximize=True), strict=True):
+            fine_of_cluster[rows[a]] = columns[b]
+    right = fine_of_cluster[found] == names
+    by_class = np.array([right[y == k].mean() for k in np.unique(y)])
+    return Match(fine_of_cluster, float(right.mean()), by_class)
+
+
+def linear_probe(features: ArrayLike, labels: ArrayLike) -> Any:
+    """Multinomial logistic regression on standardised features (N, D) and labels (N,): scikit-learn's pipeline.
+
+    The penalty is fixed, RIDGE: no label, fine or not, chooses it.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, y = checks.features("features", np.asarray(features)), np.asarray(labels)
+    regression = LogisticRegression(C=1 / (RIDGE * len(x)), tol=1e-3, max_iter=1000)
+    return make_pipeline(StandardScaler(), regression).fit(x, y)
+
+
+@dataclass(frozen=True, eq=False)
+class Recovery:
+    """What one way of clustering recovers.
+
+    Attributes:
+        method: one of METHODS
+        clusters: (N,) of the training samples
+        match: their names, and the share of training samples recovered
+        probe: CLP, test accuracy on fine labels of a linear probe taught the clusters
+        oracle: the same of a probe taught the fine labels
+    """
+
+    method: str
+    clusters: Labels
+    match: Match
+    probe: float
+    oracle: float
+
+
+def cluster_and_probe(
+    train: tuple[ArrayLike, ArrayLike, ArrayLike],
+    test: tuple[ArrayLike, ArrayLike],
+    subclasses: int | Sequence[int],
+    *,
+    classifier: ArrayLike | None = None,
+    methods: Sequence[str] = METHODS,
+    seed: int = 0,
+) -> list[Recovery]:
+    """Cluster, match and probe in each of the ways named.
+
+    Args:
+        train: features (N, D), coarse labels (N,), fine labels (N,); the fine ones name clusters and teach the
+            oracle, and nothing else.
+        test: features (M, D), fine labels (M,).
+        subclasses, classifier, seed: as in `cluster`.
+    """
+    features, coarse, fine = train
+    test_features, test_fine = np.asarray(test[0]), np.asarray(test[1])
+    oracle = float(np.mean(linear_probe(features, fine).predict(test_features) == test_fine))
+    results = []
+    for method in methods:
+        found = cluster(features, coarse, subclasses, method, classifier=classifier, seed=seed)
+        named = match(found, coarse, fine)
+        guess = named.fine_of_cluster[linear_probe(features, found).predict(test_features)]
+        results.append(Recovery(method, found, named, float(np.mean(guess == test_fine)), oracle))
+    return results
+
+
+def _checked(features: ArrayLike, coarse: ArrayLike) -> tuple[Floats, Labels]:
+    """Features (N, D) and coarse labels (N,) that take every value 0..K-1."""
+    x = checks.features("features", np.asarray(features))
+    y = checks.labels("coarse", np.asarray(coarse), x)
+    if not len(y) or y.min() < 0:
+        raise ValueError(f"coarse must hold labels >= 0, got {y.min() if len(y) else 'none'}")
+    empty = np.flatnonzero(np.bincount(y) == 0)
+    if empty.size:
+        raise ValueError(f"coarse must take every value 0..{y.max()}, but none is {empty[:5].tolist()}")
+    return x, y
+
+
+def _per_class(name: str, value: int | Sequence[int], coarse: Labels) -> Labels:
+    """One count for each coarse class (K,), none above the samples it has."""
+    samples = np.bincount(coarse)
+    counts = np.full(samples.size, value) if np.ndim(value) == 0 else np.asarray(value)
+    checks.shape(name, counts, (samples.size,))
+    for k, count in enumerate(counts.tolist()):
+        checks.integer(f"{name} of coarse class {k}", count, 1)
+        if count > samples[k]:
+            raise ValueError(
+                f"{name} must be at most the samples of a class, got {count} for {samples[k]} in class {k}"
+            )
+    return counts.astype(np.int64)
+
+
+def _within(name: str, labels: Labels, coarse: Labels) -> None:
+    """Require every value of `labels` to lie in one coarse class."""
+    for value in np.unique(labels):
+        if np.unique(coarse[labels == value]).size > 1:
+            raise ValueError(f"{name} must each lie in one coarse class, but {value} is in several")
