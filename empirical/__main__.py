@@ -39,12 +39,19 @@ def predict(
     data: Annotated[
         str,
         typer.Option(
-            help="digits, fashion-mnist, mnist, or images:PATH, a folder or tar of {train,test}/CLASS/*.jpg|png."
+            help="digits, fashion-mnist, mnist, images:PATH (a folder or tar of {train,test}/CLASS/*.jpg|png), "
+            "cifar10:PATH or cifar100:PATH (the official archives)."
         ),
     ] = "digits",
     root: Annotated[Path | None, typer.Option(help="Folder of the IDX files.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help=r"Folder that keeps decoded images \[default: ~/.cache/finegrain].")
+    ] = None,
     map_: Annotated[
-        str, typer.Option("--map", help="mod, halves, random:SEED, or a list 0,1,0,1.")
+        str,
+        typer.Option(
+            "--map", help="mod, halves, random:SEED, semantic, opposed, superclasses, or a list 0,1,0,1."
+        ),
     ] = DEFAULTS.map,
     components: Annotated[
         int, typer.Option(min=1, help="Gaussians fitted to each fine class.")
@@ -76,6 +83,7 @@ def predict(
     """
     # Torch and scikit-learn load here, not for --help.
     from empirical.data import load
+    from empirical.image_cache import default_folder
     from empirical.predict import predict as compare
     from empirical.prediction_figure import draw
     from sims.plotting import save
@@ -96,7 +104,7 @@ def predict(
         dynamics=dynamics,
     )
     folder = writable_folder(out or Path("runs") / f"predict-{data.replace(':', '-').replace('/', '-')}")
-    images = load(data, root, progress=True)
+    images = load(data, root, cache=cache or default_folder(), progress=True)
     result = compare(images, config, device=device, folder=folder, progress=True)
     console.print(_table(result, data))
     title = f"{data}, {components} Gaussians a fine class, width {width}: no fitted parameter"

@@ -1,32 +1,23 @@
 """A folder, or a tar of one, of images: train/<class>/*.jpg|png and test/<class>/*.jpg|png.
 
-Both are read as one stream of members and decoded in memory; nothing is unpacked to disk, so a hostile
-archive has no path to write to. Nothing under train/ or test/ is passed over in silence: what is not an image
-of the common size and mode is an error that names it. Files elsewhere, and hidden ones, are left alone.
+Both are read as one stream of members (empirical.members) and decoded in memory. Nothing under train/ or test/ is
+passed over in silence: what is not an image of the common size and mode is an error that names it. Files elsewhere,
+and hidden ones, are left alone.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
-import lzma
-import tarfile
 import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
 
 import numpy as np
-import rich.progress
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
 
-from theory.console import tracked
+from empirical.members import folder_members, tar_members
 
 SPLITS = ("train", "test")
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -35,7 +26,6 @@ MAX_FILE = 64 << 20  # bytes of one member
 MAX_PIXELS = 4096 * 4096  # of one image
 MAX_TOTAL = 4 << 30  # bytes of pixels in one split: a data set is held in memory
 
-Member = tuple[PurePosixPath, bytes | None]  # content, or None for a folder
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
@@ -57,7 +47,10 @@ def read_images(path: Path, *, progress: bool = False) -> tuple[Labelled, Labell
     """
     if not (path.is_dir() or path.is_file()):
         raise FileNotFoundError(f"images must be a folder or a tar file, got {path}, which is neither")
-    members = _folder(path, progress) if path.is_dir() else _archive(path, progress)
+    if path.is_dir():
+        members = folder_members(path, SPLITS, max_bytes=MAX_FILE, progress=progress)
+    else:
+        members = tar_members(path, max_bytes=MAX_FILE, progress=progress)
     splits = {name: _Split() for name in SPLITS}
     shape: tuple[int, ...] | None = None
     for member, content in members:
@@ -158,94 +151,3 @@ def _require_plain(image: Image.Image) -> None:
         raise _Refused(f"has mode {image.mode}, but must be 8-bit grey (L) or RGB: convert it")
     if image.width * image.height > MAX_PIXELS:
         raise _Refused(f"is {image.width} x {image.height}, over the limit of {MAX_PIXELS} pixels")
-
-
-def _folder(path: Path, progress: bool) -> Iterator[Member]:
-    """The members of train/ and test/ in a folder, in sorted order."""
-    found = [entry for split in SPLITS for entry in sorted((path / split).rglob("*"))]
-    for entry in tracked(found, f"reading {path.name}", show=progress):
-        member = PurePosixPath(entry.relative_to(path).as_posix())
-        if entry.is_symlink() or not (entry.is_dir() or entry.is_file()):
-            raise ValueError(f"{path}: member {str(member)!r} is a link or a device, which is refused")
-        if entry.is_dir():
-            yield member, None
-            continue
-        _require_size(path, member, entry.stat().st_size)
-        yield member, entry.read_bytes()
-
-
-def _archive(path: Path, progress: bool) -> Iterator[Member]:
-    """The members of a tar file, in its own order; it is read to its end, where its checksum is verified."""
-    try:
-        with _decompressed(path, progress) as stream:
-            with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as tar:
-                while (header := tar.next()) is not None:
-                    tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header
-                    yield _checked(path, header), _content(tar, header)
-            while stream.read(1 << 20):
-                pass
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError) as error:
-        raise ValueError(f"{path} is not a whole tar, tar.gz or tar.xz file: {error}") from error
-
-
-@contextmanager
-def _decompressed(path: Path, progress: bool) -> Iterator[BinaryIO]:
-    """The file's bytes, decompressed by what its first bytes say; the bar follows the compressed bytes."""
-    bar = rich.progress.open(
-        path, "rb", description=f"reading {path.name}", console=Console(stderr=True), disable=not progress
-    )
-    with bar as raw:
-        magic = raw.read(6)
-        raw.seek(0)
-        if magic[:2] == b"\x1f\x8b":
-            with gzip.open(raw) as stream:
-                yield cast(BinaryIO, stream)
-        elif magic == b"\xfd7zXZ\0":
-            with lzma.open(raw) as stream:
-                yield cast(BinaryIO, stream)
-        else:
-            yield raw
-
-
-class _Header(tarfile.TarInfo):
-    """A header that raises when damaged: tarfile's own would end there, as if the archive were whole."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
-        # Also reached by the long names and pax records that tarfile reads into memory by itself.
-        header = super().frombuf(buf, encoding, errors)
-        if header.size > MAX_FILE:
-            raise tarfile.ReadError(
-                f"member {header.name!r} has {header.size} bytes, over the limit of {MAX_FILE}"
-            )
-        return header
-
-    @classmethod
-    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Header:
-        try:
-            return super().fromtarfile(tarfile_)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the zeros that end a tar
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"a member's header is damaged or missing ({error})") from error
-
-
-def _checked(path: Path, header: tarfile.TarInfo) -> PurePosixPath:
-    """The member's path, once it is known to be a plain file or folder inside the archive."""
-    member = PurePosixPath(header.name)
-    if member.is_absolute() or ".." in member.parts:
-        raise ValueError(f"{path}: member {header.name!r} climbs out of the archive, which is refused")
-    if not (header.isdir() or header.isfile()):
-        raise ValueError(f"{path}: member {header.name!r} is a link or a device, which is refused")
-    _require_size(path, member, header.size)
-    return member
-
-
-def _content(tar: tarfile.TarFile, header: tarfile.TarInfo) -> bytes | None:
-    file = tar.extractfile(header)
-    return None if file is None else file.read()
-
-
-def _require_size(path: Path, member: PurePosixPath, size: int) -> None:
-    if size > MAX_FILE:
-        raise ValueError(f"{path}: member {str(member)!r} has {size} bytes, over the limit of {MAX_FILE}")

@@ -193,7 +193,7 @@ def predict(
         folder: holds the run folders "predicted" and "observed", which resume after a kill.
         progress: show bars with the time left.
     """
-    fine_to_coarse = coarse_map(config.map, data.num_fine)
+    fine_to_coarse = coarse_map(config.map, data.num_fine, data.class_names)
     if fine_to_coarse.max() == 0:
         raise ValueError(f"map must have at least 2 coarse classes to train on, got {config.map!r}")
     two_layer.device_named(device)  # refused before the work, not after

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from empirical.cifar_classes import CIFAR10
 from empirical.coarse_maps import coarse_map
 
 even = st.integers(2, 60).map(lambda half: 2 * half)
@@ -70,3 +71,40 @@ def test_names_need_an_even_number_of_classes_from_four(name, C):
 def test_a_bad_map_is_named_with_what_is_allowed(spec, message):
     with pytest.raises(ValueError, match=message):
         coarse_map(spec, 4)
+
+
+@pytest.mark.parametrize("name", ["semantic", "opposed"])
+@given(order=st.permutations(CIFAR10))
+def test_maps_by_class_name_do_not_depend_on_the_order_of_the_classes(name, order):
+    g = dict(zip(order, coarse_map(name, 10, order), strict=True))
+    assert [g[c] for c in CIFAR10] == coarse_map(name, 10, CIFAR10).tolist()
+    assert sorted(g.values()) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_like_classes_are_together_in_semantic_and_apart_in_opposed():
+    semantic, opposed = (coarse_map(name, 10, CIFAR10) for name in ("semantic", "opposed"))
+    cat, dog = CIFAR10.index("cat"), CIFAR10.index("dog")
+    assert semantic[cat] == semantic[dog] and opposed[cat] != opposed[dog]
+    together = {(a, b) for a in range(10) for b in range(a) if semantic[a] == semantic[b]}
+    assert not any(opposed[a] == opposed[b] for a, b in together)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "message"),
+    [
+        (
+            "semantic",
+            None,
+            r"'semantic' needs the 10 classes of CIFAR-10 by name, .* got 4 classes, names: none",
+        ),
+        ("opposed", ("a", "b", "c", "d"), r"got 4 classes, names: a, b, c, \.\.\."),
+        (
+            "superclasses",
+            CIFAR10[:4],
+            r"'superclasses' needs the 100 classes of CIFAR-100 by name, such as apple",
+        ),
+    ],
+)
+def test_maps_by_class_name_refuse_other_classes(name, classes, message):
+    with pytest.raises(ValueError, match=message):
+        coarse_map(name, 4, classes)
