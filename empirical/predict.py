@@ -25,6 +25,7 @@ from empirical.preprocess import Preprocess
 from sims import Trajectory, population_descent, population_flow
 from sims.initial_weights import gaussian
 from sims.run_folder import environment
+from sims.sample_loss import device_named
 from theory import Mixture, Moments, checks, observables
 from theory.mixture import class_mean_directions
 from theory.targets import centred_one_hot
@@ -196,7 +197,7 @@ def predict(
     fine_to_coarse = coarse_map(config.map, data.num_fine, data.class_names)
     if fine_to_coarse.max() == 0:
         raise ValueError(f"map must have at least 2 coarse classes to train on, got {config.map!r}")
-    two_layer.device_named(device)  # refused before the work, not after
+    device_named(device)  # refused before the work, not after
     targets = centred_one_hot(fine_to_coarse)
     preprocess = Preprocess.fit(data.train_x, config.dim)
     x, test_x = preprocess.apply(data.train_x), preprocess.apply(data.test_x)

@@ -6,9 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from empirical import two_layer
 from empirical.two_layer import train
-from sims import population_descent
+from sims import population_descent, sample_loss
 from sims.initial_weights import gaussian
 from theory import Mixture, Moments
 from theory.targets import centred_one_hot
@@ -109,7 +108,8 @@ def test_a_linear_network_follows_the_population_descent_of_the_samples_moments(
 def test_blocks_of_samples_add_up_to_all_of_them(monkeypatch):
     x, fine, W0, A0 = problem(1)
     whole = train(x, fine, W0, A0, targets=TARGETS, steps=1, dtype="float64")
-    monkeypatch.setitem(two_layer.BLOCK, "cpu", 7)  # the last block is smaller
+    monkeypatch.setattr(sample_loss, "LEAST", 7)  # the last block is smaller
+    monkeypatch.setitem(sample_loss.BLOCK, "cpu", 1)
     parts = train(x, fine, W0, A0, targets=TARGETS, steps=1, dtype="float64")
     bound = rounding(x, W0, A0)
     np.testing.assert_allclose(parts.W, whole.W, rtol=0, atol=bound)
@@ -169,7 +169,10 @@ def test_divergence_names_step_and_learning_rate():
         ({"A0": np.zeros((K + 1, M))}, rf"A0 must have shape \({K}, {M}\), got \({K + 1}, {M}\)"),
         ({"A0": np.full((K, M), np.inf)}, r"A0 must be finite"),
         ({"targets": TARGETS[0]}, r"targets must have shape \(C, K\), got"),
-        ({"activation": "tanh"}, r"activation must be one of identity, relu; got 'tanh'"),
+        (
+            {"activation": "tanh"},
+            r"activation must be one of erf, identity, leaky_relu, relu, square; got 'tanh'",
+        ),
         ({"learning_rate": 0.0}, r"learning_rate must be a finite number > 0, got 0\.0"),
         ({"learning_rate": np.inf}, r"learning_rate must be a finite number > 0, got inf"),
         ({"weight_decay": -1.0}, r"weight_decay must be a finite number >= 0, got -1\.0"),
