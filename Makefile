@@ -1,10 +1,10 @@
-# make figures | test | lint | bench | clean: each target installs what it needs into .venv first.
+# make figures | test | lint | docs | browser | bench | clean: each target installs what it needs into .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: figures test lint bench clean
+.PHONY: figures test lint docs browser bench clean
 
 figures: $(INSTALLED)
 	$(BIN)/python -m paper_figs --out figures
@@ -18,6 +18,16 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documentation as a site, into build/site.
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict --quiet
+
+# The report in a headless Chromium, which must be installed with its driver.
+browser: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt selenium
+	$(BIN)/python -m pytest tests/paper_figs/test_report_in_a_browser.py
 
 bench: $(INSTALLED)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks --benchmark-only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -16,8 +17,11 @@ console = Console()
 
 
 def tracked(items: Iterable[T], label: str, *, total: int | None = None, show: bool = True) -> Iterator[T]:
-    """Yield the items; when `show`, draw a bar on standard error with count and time left."""
-    if not show:
+    """Yield the items; when `show`, draw a bar on standard error with count and time left.
+
+    A worker process draws none: several bars on one terminal overwrite each other.
+    """
+    if not show or multiprocessing.current_process().name != "MainProcess":
         yield from items
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
