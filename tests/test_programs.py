@@ -26,6 +26,7 @@ def program(*arguments, cwd=None):
         ["sims", "plot"],
         ["empirical"],
         ["empirical", "predict"],
+        ["empirical", "measure"],
         ["paper_figs"],
     ],
 )
@@ -98,6 +99,8 @@ ERRORS = [
     (["empirical", "predict", "--map", "modd"], "mod"),
     (["empirical", "predict", "--map", "0,0,0,0,0,0,0,0,0,2"], "coarse_map"),
     (["empirical", "predict", "--dynamics", "jump"], "dynamics must be one of descent, flow; got 'jump'"),
+    (["empirical", "measure", "nothing.npz"], "no file nothing.npz"),
+    (["empirical", "measure"], "measure needs files of features, or --model with --layer"),
     (["paper_figs", "nothing"], "figure names must be among prediction_fashion_mnist, prediction, "),
 ]
 

@@ -186,6 +186,9 @@ class Moments:
 class MomentsAccumulator:
     """Moments of a stream of labelled features: one pass, any batches in any order, mergeable.
 
+    update, compute, reset and merge are those of torchmetrics (which calls merge `merge_state`): states of any number
+    of processes or shards merge, in any order, to the Moments of all samples.
+
     Every sum is float64, and products are formed only after centring on class means (theory/scatter.py).
     With float64 products the covariances are right to about 1e-14 relative, however large the common mean and
     however collapsed the classes; with "float32" to about 1e-7, which is faster but loses small eigenvalues.
@@ -217,6 +220,13 @@ class MomentsAccumulator:
         self._like: Any = None  # no samples, but their library and device
         self._sums: Any = None  # scatter about the class means: (C, d, d), (C, d) or, pooled, (d, d)
         self._traces: Any = None  # pooled: (C,)
+
+    @property
+    def counts(self) -> Any:
+        """(C,) integers, NumPy: the samples of each class so far."""
+        if self._means is None:
+            return np.zeros(self.num_classes, dtype=np.int64)
+        return np.asarray(self._means.count.tolist()).astype(np.int64)
 
     def update(self, features: Any, labels: Any) -> None:
         """Add samples. An update that raises leaves the accumulator as it was.

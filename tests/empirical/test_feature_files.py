@@ -1,0 +1,224 @@
+"""Features and labels of every format: read back in blocks as written, or an error that names the file."""
+
+import csv
+import re
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from empirical.feature_files import open_shard, read_json, read_whole
+
+pyarrow = pytest.importorskip("pyarrow")
+parquet_files = pytest.importorskip("pyarrow.parquet")
+
+X = np.random.default_rng(0).standard_normal((23, 3)).astype(np.float32)
+WORDS = np.array(["cat", "dog", "a"])[np.arange(23) % 3]
+NUMBERS = np.arange(23) % 3
+
+
+def write_csv(path, columns):
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def columns(labels, name="label"):
+    return {f"x{i}": X[:, i].tolist() for i in range(3)} | {name: labels.tolist()}
+
+
+def npy(folder):
+    np.save(folder / "x.npy", X)
+    np.save(folder / "y.npy", WORDS)
+    return folder / "x.npy", folder / "y.npy", WORDS
+
+
+def npz(folder):
+    np.savez_compressed(folder / "f.npz", features=X, labels=NUMBERS, other=np.zeros(2))
+    return folder / "f.npz", None, NUMBERS
+
+
+def npz_by_column(folder):
+    np.savez(folder / "f.npz", h=np.asfortranarray(X), y=WORDS.astype("S"))
+    return f"{folder / 'f.npz'}:h", f"{folder / 'f.npz'}:y", WORDS.astype("S")
+
+
+def safetensors(folder):
+    save_file(
+        {"features": torch.from_numpy(X).bfloat16(), "label": torch.from_numpy(NUMBERS)},
+        folder / "f.safetensors",
+    )
+    return folder / "f.safetensors", None, NUMBERS
+
+
+def table(folder):
+    write_csv(folder / "f.csv", columns(WORDS))
+    return folder / "f.csv", None, WORDS
+
+
+def table_with_a_named_column(folder):
+    write_csv(folder / "f.csv", columns(NUMBERS, "species"))
+    return folder / "f.csv", f"{folder / 'f.csv'}:species", NUMBERS.astype(str)
+
+
+def parquet(folder):
+    parquet_files.write_table(pyarrow.table(columns(NUMBERS)), folder / "f.parquet")
+    return folder / "f.parquet", None, NUMBERS
+
+
+def parquet_of_lists(folder):
+    for kind in (pyarrow.list_(pyarrow.float32(), 3), pyarrow.list_(pyarrow.float32())):
+        lists = pyarrow.array(X.tolist(), kind)
+        parquet_files.write_table(
+            pyarrow.table({"features": lists, "labels": WORDS.tolist(), "id": NUMBERS}), folder / "f.parquet"
+        )
+    return folder / "f.parquet", None, WORDS
+
+
+FORMATS = [npy, npz, npz_by_column, safetensors, table, table_with_a_named_column, parquet, parquet_of_lists]
+
+
+@pytest.mark.parametrize("size", [1, 5, 100])
+@pytest.mark.parametrize("write", FORMATS, ids=lambda f: f.__name__)
+def test_what_was_written_is_read_back_in_blocks(write, size, tmp_path):
+    *paths, labels = write(tmp_path)
+    x, y = (list(source.blocks(size)) for source in open_shard(*paths))
+    assert {len(block) for block in x[:-1]} <= {size} and 0 < len(x[-1]) <= size
+    tolerance = 2**-8 if write is safetensors else 0
+    np.testing.assert_allclose(np.concatenate(x), X, rtol=tolerance)
+    np.testing.assert_array_equal(np.concatenate(y), labels)
+
+
+@pytest.mark.parametrize("write", [npz, npy], ids=lambda f: f.__name__)
+def test_a_file_is_never_held_whole(write, tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "X", np.zeros((200_000, 8)))
+    monkeypatch.setitem(globals(), "NUMBERS", np.zeros(200_000, dtype=int))
+    monkeypatch.setitem(globals(), "WORDS", np.zeros(200_000, dtype=int))
+    features, _ = open_shard(*write(tmp_path)[:2])
+    tracemalloc.start()
+    assert sum(len(block) for block in features.blocks(1000)) == 200_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e6 < X.nbytes / 10
+
+
+@pytest.mark.parametrize("write", [npy, npz, npz_by_column, safetensors, parquet], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("keep", [0, 5, 0.5, 0.9])
+def test_a_truncated_file_is_named(write, keep, tmp_path):
+    features, labels, _ = write(tmp_path)
+    path = tmp_path / str(features).removesuffix(":h").rsplit("/", 1)[1]
+    content = path.read_bytes()
+    path.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
+    with pytest.raises(ValueError, match=re.escape(f"{path} is damaged, truncated or no {path.suffix} file")):
+        for source in open_shard(features, labels):
+            list(source.blocks(4))
+
+
+def test_a_flipped_byte_in_an_archive_is_found(tmp_path):
+    path, *_ = npz(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"is damaged, truncated or no \.npz file"):
+        list(open_shard(path)[0].blocks(4))
+
+
+def test_nothing_is_unpickled(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "owned"), "w"))
+
+    objects = np.array([Hostile()] * 3, dtype=object)
+    np.save(tmp_path / "x.npy", objects, allow_pickle=True)
+    np.savez(tmp_path / "f.npz", features=objects, labels=objects)
+    for path, labels in ((tmp_path / "x.npy", tmp_path / "x.npy"), (tmp_path / "f.npz", None)):
+        with pytest.raises(ValueError, match="damaged, truncated or no"):
+            open_shard(path, labels)
+    with pytest.raises(ValueError, match="damaged, truncated or no"):
+        read_whole(tmp_path / "x.npy", "classifier")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_table_with_a_short_line_is_named_by_its_number(tmp_path):
+    path = tmp_path / "f.csv"
+    path.write_text("x0,x1,label\n1,2,a\n3,4,b\n5\n")
+    with pytest.raises(
+        ValueError, match=re.escape(f"{path} must have 3 cells in each line, got 1 in line 4")
+    ):
+        list(open_shard(path)[0].blocks(2))
+
+
+def test_parquet_without_pyarrow_is_named_with_its_cure(tmp_path, monkeypatch):
+    path, *_ = parquet(tmp_path)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(RuntimeError, match=r"needs pyarrow: pip install 'finegrain\[parquet\]'"):
+        open_shard(path)
+
+
+def bad(name, write, message):
+    return pytest.param(write, message, id=name)
+
+
+BAD = [
+    bad("missing", lambda f: "nothing.npy", "no file nothing.npy"),
+    bad(
+        "ending",
+        lambda f: (f / "x.txt").write_text("1") and f / "x.txt",
+        "features must be a file ending in .npy,",
+    ),
+    bad(
+        "three axes",
+        lambda f: np.save(f / "x.npy", np.zeros((4, 2, 2))) or f / "x.npy",
+        "average or flatten all",
+    ),
+    bad(
+        "empty",
+        lambda f: np.savez(f / "x.npz", features=np.zeros((0, 2))) or f / "x.npz",
+        "not empty, got (0, 2)",
+    ),
+    bad("many", lambda f: np.savez(f / "x.npz", a=X, b=X) or f / "x.npz", "name one as x.npz:NAME, of a, b"),
+    bad("unknown", lambda f: np.savez(f / "x.npz", a=X) or f"{f}/x.npz:h", "holds no array 'h'; name one as"),
+    bad(
+        "named", lambda f: np.save(f / "x.npy", X) or f"{f}/x.npy:h", "holds one array without a name, got :h"
+    ),
+    bad(
+        "no header",
+        lambda f: (f / "x.csv").write_text("1,2\n3,4\n") and f / "x.csv",
+        "a line of column names, got",
+    ),
+    bad(
+        "text", lambda f: (f / "x.csv").write_text("a,b,label\n1,?,c\n") and f / "x.csv", "got text in ['b']"
+    ),
+]
+
+
+@pytest.mark.parametrize(("write", "message"), BAD)
+def test_what_cannot_be_read_is_refused_by_name(write, message, tmp_path):
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)):
+        list(open_shard(write(tmp_path))[0].blocks(4))
+
+
+def test_empty_cells_of_parquet_are_refused(tmp_path):
+    parquet_files.write_table(pyarrow.table({"a": [1.0, None], "label": [0, 1]}), tmp_path / "f.parquet")
+    with pytest.raises(ValueError, match="must have no empty cell in a"):
+        list(open_shard(tmp_path / "f.parquet")[0].blocks(4))
+
+
+def test_small_files_are_read_whole(tmp_path):
+    np.savez(tmp_path / "a.npz", weight=X, bias=X[0])
+    assert read_whole(tmp_path / "a.npz", "classifier").keys() == {"weight", "bias"}
+    np.save(tmp_path / "a.npy", X)
+    np.testing.assert_array_equal(read_whole(tmp_path / "a.npy", "classifier")["classifier"], X)
+    save_file({"fc.weight": torch.from_numpy(X)}, tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(read_whole(tmp_path / "a.safetensors", "classifier")["fc.weight"], X)
+    (tmp_path / "a.json").write_text("{")
+    for call in (
+        lambda: read_whole(tmp_path / "a.json", "classifier"),
+        lambda: read_json(tmp_path / "a.json"),
+    ):
+        with pytest.raises(ValueError, match=r"a\.json"):
+            call()
