@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from empirical import recover_command, train_command
 from empirical.predict import Config, Prediction
 from theory.console import console, run
 
@@ -44,6 +45,10 @@ app = typer.Typer(
 @app.callback()
 def _program() -> None:
     """Real images with coarse labels."""
+
+
+app.command("train", epilog=train_command.EXAMPLES)(train_command.train)
+app.command("recover", epilog=recover_command.EXAMPLES)(recover_command.recover)
 
 
 @app.command(epilog=PREDICT_EXAMPLES)

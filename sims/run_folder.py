@@ -117,6 +117,11 @@ class RunFolder:
             count += 1
         return count
 
+    @property
+    def metrics(self) -> list[dict[str, float]]:
+        """The metrics of every checkpoint, in order."""
+        return list(self._metrics)
+
     def read(self, index: int) -> Arrays:
         """The arrays of checkpoint `index`; raises ValueError if they are not those that were written."""
         with self._opened(index) as file:

@@ -1,0 +1,147 @@
+"""What a network trained on coarse labels knows of the classes hidden in them: how much, where, and when.
+
+    how much   the representation of all images, as it is and averaged with that of the mirror image
+    where      every stage of the network; beside it raw pixels, their principal components, the untrained network
+    when       the measured subset at every checkpoint, with what T10 predicts from its Moments
+
+Each is clustered plainly and in the guided ways of T18, matched, and probed (empirical.recovery). The number of
+clusters is that of the coarse map; no fine label chooses any setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from empirical import recovery
+from empirical.networks import Network
+from empirical.recipe import Recipe
+from empirical.representation import Features, classifier_of, represent
+from empirical.training import Trained
+from sims.run_folder import Arrays
+from theory import Moments
+from theory.recoverability import bisector_accuracy, inside, lda_accuracy, two_means_accuracy
+from theory.theorems import where_to_look
+
+Row = dict[str, Any]
+Labels = NDArray[np.int64]
+
+COMPONENTS = 64  # of the pixels
+
+
+def accuracy(trained: Trained, recipe: Recipe, features: Features) -> float:
+    """Of the network on the test images, on the labels that training saw, from their representation (N, d)."""
+    fine = trained.images["test"].labels.cpu().numpy()
+    wanted = fine if recipe.labels == "fine" else trained.coarse_map[fine]
+    return float(((features @ classifier_of(trained.network).T).argmax(1) == wanted).mean())
+
+
+def both_views(network: Network, images: Any) -> dict[str, Features]:
+    """The representation (N, d) of all images, "as is" and "mirrored": averaged with that of the mirror image."""
+    plain = represent(network, images)[-1]
+    other = represent(network, images, flipped=True)[-1]
+    return {"as is": plain, "mirrored": (plain + other) / np.float32(2)}
+
+
+def how_much(trained: Trained, train: dict[str, Features], test: dict[str, Features], seed: int) -> list[Row]:
+    """Rows of recovery for each view of `both_views`."""
+    fine = {split: images.labels.cpu().numpy() for split, images in trained.images.items()}
+    classifier = classifier_of(trained.network)
+    return [
+        {"view": view} | row
+        for view in train
+        for row in recovered(
+            (train[view], fine["train"]), (test[view], fine["test"]), trained.coarse_map, classifier, seed
+        )
+    ]
+
+
+def where(
+    trained: Trained, untrained: Network, pixels: Sequence[NDArray[np.uint8]], count: int, seed: int
+) -> list[Row]:
+    """Rows for each stage, and for raw pixels, their principal components and the untrained network.
+
+    Args:
+        untrained: the network before training.
+        pixels: training and test images.
+        count: of the first training images, which these rows use (as many test images as there are).
+    """
+    chosen = np.sort(np.random.default_rng([seed, 2]).permutation(len(pixels[0]))[:count])
+    fine = (trained.images["train"].labels.cpu().numpy()[chosen], trained.images["test"].labels.cpu().numpy())
+    stages = [
+        represent(trained.network, trained.images["train"], chosen),
+        represent(trained.network, trained.images["test"]),
+    ]
+    places = {f"stage {i + 1}": pair for i, pair in enumerate(zip(*stages, strict=True))}
+    raw = [x.reshape(len(x), -1).astype(np.float32) / np.float32(255) for x in (pixels[0][chosen], pixels[1])]
+    places |= {"raw pixels": tuple(raw), f"{COMPONENTS} principal components": _components(*raw)}
+    first = (
+        represent(untrained, trained.images["train"], chosen),
+        represent(untrained, trained.images["test"]),
+    )
+    places["untrained network"] = (first[0][-1], first[1][-1])
+    last = f"stage {len(stages[0])}"
+    rows = []
+    for place, (x, test_x) in places.items():
+        classifier = classifier_of(trained.network) if place == last else None
+        rows += [
+            {"place": place} | row
+            for row in recovered((x, fine[0]), (test_x, fine[1]), trained.coarse_map, classifier, seed)
+        ]
+    return rows
+
+
+def when(checkpoint: Arrays, coarse_map: Labels, seed: int) -> list[Row]:
+    """Rows at a checkpoint that measured, from its subset of images; each holds T10's predictions as well."""
+    train, test = ((checkpoint[f"features.{s}"], checkpoint[f"fine.{s}"]) for s in ("train", "test"))
+    classifier = checkpoint["network.classifier.weight"]
+    moments = Moments.from_samples(*train, coarse_map.size)
+    rules = {"predicted": predicted(moments, coarse_map, classifier)}
+    return [row | rules for row in recovered(train, test, coarse_map, classifier, seed)]
+
+
+def recovered(
+    train: tuple[Features, Labels],
+    test: tuple[Features, Labels],
+    coarse_map: Labels,
+    classifier: NDArray[Any] | None,
+    seed: int,
+) -> list[Row]:
+    """One row a way of clustering: share matched on training images, CLP and oracle probe on test images."""
+    coarse = coarse_map[train[1]]
+    found = recovery.cluster_and_probe(
+        (train[0], coarse, train[1]), test, np.bincount(coarse_map).tolist(), classifier=classifier, seed=seed
+    )
+    return [
+        {
+            "method": r.method,
+            "images": len(coarse),
+            "share": r.match.share,
+            "share_by_class": r.match.share_by_class.tolist(),
+            "clp": r.probe,
+            "oracle": r.oracle,
+        }
+        for r in found
+    ]
+
+
+def predicted(moments: Moments, coarse_map: Labels, classifier: NDArray[Any]) -> dict[str, list[float]]:
+    """T10's rules in each coarse class, (K,): the mean over pairs of its fine classes.
+
+    "two_means_off_classifier" is 2-means after T18's projection: the guided way but for the unit norm.
+    """
+    rules = {"two_means": two_means_accuracy, "bisector": bisector_accuracy, "lda": lda_accuracy}
+    values = {name: inside(rule, moments, coarse_map).tolist() for name, rule in rules.items()}
+    off = where_to_look.project(moments, classifier)
+    values["two_means_off_classifier"] = inside(two_means_accuracy, off, coarse_map).tolist()
+    return values
+
+
+def _components(train: Features, test: Features) -> tuple[Features, Features]:
+    from sklearn.decomposition import PCA
+
+    components = PCA(min(COMPONENTS, *train.shape), random_state=0).fit(train)
+    return components.transform(train), components.transform(test)

@@ -1,0 +1,61 @@
+"""python -m empirical recover: the hidden classes in every run of a recipe file, and how they were found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from theory.console import console
+
+EXAMPLES = """
+Examples:\n
+  python -m empirical recover configs/cifar.toml --data images:cifar10-images.tar.xz\n
+"""
+
+
+def recover(
+    recipes: Annotated[Path, typer.Argument(help="A recipe file whose runs are trained.")],
+    data: Annotated[str, typer.Option(help="As for train.")],
+    root: Annotated[Path | None, typer.Option(help="Folder of the files of --data.")] = None,
+    out: Annotated[Path, typer.Option(help="Where train put its runs.")] = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Cluster, match and probe the representations of trained runs; write recovery.json beside each run.
+
+    A run on fine labels is the baseline: its test accuracy alone is taken.
+    """
+    # Torch and scikit-learn load here, not for --help.
+    from empirical.data import load
+    from empirical.image_cache import default_folder
+    from empirical.recipe import read_recipes
+    from empirical.recovery_report import study, summary
+
+    images = load(data, root, cache=default_folder(), progress=True)
+    reports = []
+    for name, recipe in read_recipes(recipes):
+        reports.append(study(images, recipe, out / name, device=device, progress=True))
+        console.print(f"written: {out / name / 'recovery.json'}", soft_wrap=True)
+    console.print(_table(summary(reports)))
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="hidden classes recovered")
+    for column in (
+        "map",
+        "view",
+        "method",
+        "runs",
+        "share matched",
+        "CLP",
+        "oracle probe",
+        "CLP / fine-trained",
+    ):
+        table.add_column(column, justify="left" if column in ("map", "view", "method") else "right")
+    for row in rows:
+        numbers = (f"{100 * row[n]:.2f} ± {100 * row[n + ' ±']:.2f} %" for n in ("share", "clp", "oracle"))
+        ratio = f"{row['ratio']:.3f}" if row["ratio"] is not None else "-"
+        table.add_row(row["map"], row["view"], row["method"], str(row["runs"]), *numbers, ratio)
+    return table

@@ -1,0 +1,44 @@
+"""python -m empirical train: every run of a recipe file, each in a folder of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from theory.console import console
+
+EXAMPLES = """
+Examples:\n
+  python -m empirical train configs/cifar.toml --data images:cifar10-images.tar.xz\n
+  python -m empirical train configs/gpu_resnet18.toml --data cifar10:PATH --steps 2 --device cpu\n
+  torchrun --nproc-per-node 8 -m empirical train configs/gpu_resnet18.toml --data cifar10:PATH\n
+"""
+
+
+def train(
+    recipes: Annotated[Path, typer.Argument(help="A recipe file, such as configs/cifar.toml.")],
+    data: Annotated[
+        str,
+        typer.Option(help="images:PATH, cifar10:PATH, cifar100:PATH, fashion-mnist, ... (empirical.data)"),
+    ],
+    root: Annotated[Path | None, typer.Option(help="Folder of the files of --data.")] = None,
+    out: Annotated[Path, typer.Option(help="Each run goes into OUT/NAME.")] = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many steps, to try a recipe.")
+    ] = None,
+) -> None:
+    """Train each run of a recipe file; a run that was killed goes on where it was, a finished one is read back."""
+    # Torch loads here, not for --help.
+    from empirical.data import load
+    from empirical.image_cache import default_folder
+    from empirical.recipe import read_recipes
+    from empirical.training import train as train_one
+
+    runs = list(read_recipes(recipes))
+    images = load(data, root, cache=default_folder(), progress=True)
+    for i, (name, recipe) in enumerate(runs, 1):
+        console.print(f"[{i}/{len(runs)}] {name}", markup=False, highlight=False)
+        train_one(images, recipe, out / name, device=device, steps=steps, progress=True)
