@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 PREDICT_EXAMPLES = """
 Examples:\n
   python -m empirical predict --data digits\n
-  python -m empirical predict --data fashion-mnist --components 4\n
+  python -m empirical predict --data fashion-mnist --components auto\n
+  python -m empirical predict --data fashion-mnist --batch-size 500 --momentum 0.9 --learning-rate 0.03\n
+  python -m empirical predict --data features:conv.safetensors\n
   python -m empirical predict --data images:cifar10-images.tar.xz --map halves --width 64 --out runs/halves\n
 """
 MEASURE_EXAMPLES = """
@@ -57,7 +59,8 @@ def predict(
         str,
         typer.Option(
             help="digits, fashion-mnist, mnist, images:PATH (a folder or tar of {train,test}/CLASS/*.jpg|png), "
-            "cifar10:PATH or cifar100:PATH (the official archives)."
+            "cifar10:PATH or cifar100:PATH (the official archives), or features:PATH (.npz or .safetensors: "
+            "features, labels, test_features, test_labels)."
         ),
     ] = "digits",
     root: Annotated[Path | None, typer.Option(help="Folder of the IDX files.")] = None,
@@ -71,17 +74,22 @@ def predict(
         ),
     ] = DEFAULTS.map,
     components: Annotated[
-        int, typer.Option(min=1, help="Gaussians fitted to each fine class.")
-    ] = DEFAULTS.components,
+        str, typer.Option(help="Gaussians fitted to each fine class, or auto: by held-out likelihood.")
+    ] = str(DEFAULTS.components),
+    shape: Annotated[
+        str, typer.Option(help="spherical or full: of the Gaussians while they are looked for.")
+    ] = DEFAULTS.shape,
     fit_in: Annotated[
-        str, typer.Option(help="class-means or all: where to look for them.")
+        str, typer.Option(help="all or class-means: where to look for them.")
     ] = DEFAULTS.fit_in,
     dim: Annotated[int, typer.Option(min=1, help="Principal components kept.")] = DEFAULTS.dim,
     width: Annotated[int, typer.Option(min=1, help="Neurons.")] = DEFAULTS.width,
     steps: Annotated[int, typer.Option(min=1, help="Descent steps.")] = DEFAULTS.steps,
-    learning_rate: Annotated[
-        float, typer.Option(help="Of full-batch descent, > 0.")
-    ] = DEFAULTS.learning_rate,
+    learning_rate: Annotated[float, typer.Option(help="Of the descent, > 0.")] = DEFAULTS.learning_rate,
+    momentum: Annotated[float, typer.Option(help="Of the descent, in [0, 1).")] = DEFAULTS.momentum,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help=r"Samples a step \[default: all of them].")
+    ] = DEFAULTS.batch_size,
     weight_decay: Annotated[
         float, typer.Option(min=0, help="lambda, on both layers.")
     ] = DEFAULTS.weight_decay,
@@ -108,12 +116,15 @@ def predict(
 
     config = Config(
         map=map_,
-        components=components,
+        components=_components(components),
+        shape=shape,
         fit_in=fit_in,
         dim=dim,
         width=width,
         steps=steps,
         learning_rate=learning_rate,
+        momentum=momentum,
+        batch_size=batch_size,
         weight_decay=weight_decay,
         scale=scale,
         seed=seed,
@@ -124,7 +135,7 @@ def predict(
     images = load(data, root, cache=cache or default_folder(), progress=True)
     result = compare(images, config, device=device, folder=folder, progress=True)
     console.print(_table(result, data))
-    title = f"{data}, {components} Gaussians a fine class, width {width}: no fitted parameter"
+    title = f"{data}, {result.components} Gaussians a fine class, width {width}: no fitted parameter"
     write_atomic(folder / "prediction.json", to_json(result.report()))
     paths = [folder / "prediction.json", *save(draw(result.rows(), title), folder, "prediction")]
     console.print("written: " + ", ".join(str(p) for p in paths), soft_wrap=True)
@@ -209,6 +220,10 @@ def _measured(result: Measurement) -> Table:
         numbers = (estimate.value, estimate.low, estimate.high)
         table.add_row(escape(name), *("-" if math.isnan(x) else f"{x:.4g}" for x in numbers))
     return table
+
+
+def _components(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 def _table(result: Prediction, data: str) -> Table:

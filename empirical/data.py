@@ -1,4 +1,4 @@
-"""Labelled images by name.
+"""Labelled images, or features in their place, by name.
 
 digits          scikit-learn's 1,797 digits of 8 x 8 pixels, 0..16; needs no download
 fashion-mnist   IDX files; default folder that of Debian's package dataset-fashion-mnist
@@ -6,8 +6,10 @@ mnist           IDX files in the folder `root`
 images:PATH     a folder or tar of train/<class>/*.jpg|png and test/<class>/*.jpg|png
 cifar10:PATH    the official archive cifar-10-python.tar.gz
 cifar100:PATH   the official archive cifar-100-python.tar.gz, with its fine labels
+features:PATH   a .npz or .safetensors file of a frozen network's features (N, ...) and labels (N,): arrays "features",
+                "labels" and, of samples that training never sees, "test_features", "test_labels"
 
-The last three are decoded once where a cache is given (empirical.image_cache): minutes become a second.
+Archives and folders of images are decoded once where a cache is given (empirical.image_cache): minutes become a second.
 """
 
 from __future__ import annotations
@@ -15,17 +17,22 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from empirical import image_cache
 from empirical.cifar_archive import LAYOUTS, read_cifar
+from empirical.feature_files import read_whole
 from empirical.idx import read_idx
 from empirical.image_folder import read_images
 from theory import checks
 
-NAMES = ("digits", "fashion-mnist", "mnist", "images:PATH", "cifar10:PATH", "cifar100:PATH")
+NAMES = (
+    *("digits", "fashion-mnist", "mnist", "images:PATH"),
+    *("cifar10:PATH", "cifar100:PATH", "features:PATH"),
+)
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # Debian: dataset-fashion-mnist
 CLASS_NAMES = {
     "fashion-mnist": (
@@ -38,19 +45,19 @@ CLASS_NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and fine labels, split into train and test.
+    """Images, or features, and fine labels, split into train and test.
 
     Attributes:
         name: as given to `load`
-        train_x, test_x: uint8 images (N, H, W) or (N, H, W, 3)
+        train_x, test_x: uint8 images (N, H, W) or (N, H, W, 3), or features (N, d)
         train_y, test_y: int64 fine labels (N,), 0..C-1
         class_names: C names
     """
 
     name: str
-    train_x: NDArray[np.uint8]
+    train_x: NDArray[Any]
     train_y: NDArray[np.int64]
-    test_x: NDArray[np.uint8]
+    test_x: NDArray[Any]
     test_y: NDArray[np.int64]
     class_names: tuple[str, ...]
 
@@ -99,6 +106,8 @@ def load(
         return _idx_files(name, root)
     if path and kind in ("images", *LAYOUTS):
         return _decoded(name, Path(root or "") / path, cache, verify, progress)
+    if kind == "features" and path:
+        return _features(name, Path(root or "") / path)
     nearest = difflib.get_close_matches(name, NAMES, n=1, cutoff=0)[0]
     raise ValueError(f"data must be one of {', '.join(NAMES)}; got {name!r} (nearest: {nearest})")
 
@@ -130,6 +139,28 @@ def _digits() -> Dataset:
         images, labels, test_size=0.2, stratify=labels, random_state=0
     )
     return Dataset("digits", train_x, train_y, test_x, test_y, CLASS_NAMES["mnist"])
+
+
+def _features(name: str, path: Path) -> Dataset:
+    """The four arrays of one file; fine classes are 0..C-1, the largest training label being C - 1."""
+    arrays = read_whole(path, "features")
+    wanted = ("features", "labels", "test_features", "test_labels")
+    missing = [array for array in wanted if array not in arrays]
+    if missing:
+        raise ValueError(f"{path} must hold {', '.join(wanted)}; it lacks {', '.join(missing)}")
+    train, test = (_rows(path, arrays, *names) for names in (wanted[:2], wanted[2:]))
+    return Dataset(name, *train, *test, tuple(map(str, range(int(train[1].max()) + 1))))
+
+
+def _rows(
+    path: Path, arrays: dict[str, Any], x_name: str, y_name: str
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Features (N, d), flattened, and labels (N,)."""
+    x = np.asarray(arrays[x_name])
+    if x.ndim < 2 or len(x) == 0:
+        raise ValueError(f"{path}: {x_name} must have shape (N, ...) with N >= 1, got {x.shape}")
+    flat = checks.real(f"{path}: {x_name}", x.reshape(len(x), -1), ("N", "d"))
+    return flat, np.asarray(checks.labels(f"{path}: {y_name}", arrays[y_name], flat))
 
 
 def _idx_files(name: str, root: Path | str | None) -> Dataset:

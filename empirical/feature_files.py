@@ -85,7 +85,8 @@ def read_whole(spec: Path | str, name: str) -> dict[str, Block]:
         if path.suffix == ".npy":
             return {name: np.load(path, allow_pickle=False)}
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here, for np.load leaves a damaged archive open.
+            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 return dict(file)
         with safe_open(path, framework="pt") as file:
             return {key: _numpy(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118

@@ -28,6 +28,7 @@ from sims.run_folder import environment
 from sims.sample_loss import device_named
 from theory import Mixture, Moments, checks, observables
 from theory.mixture import class_mean_directions
+from theory.mixture_fit import SHAPES, choose_components
 from theory.targets import centred_one_hot
 
 Array = NDArray[np.float64]
@@ -35,29 +36,35 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of one comparison; the defaults are those of docs/results/first_light.md.
+    """Settings of one comparison; the defaults are those of docs/results/prediction.md.
 
     Attributes:
         map: coarse map by name or list (empirical.coarse_maps)
-        components: R, Gaussians fitted to each fine class
-        fit_in: "class-means" looks for them in the span of the fine class means, "all" in all of the inputs
+        components: R, Gaussians fitted to each fine class, or "auto" for the R of 1, 2, 4, 8, 16 that is likeliest on
+            samples held out of the fit
+        shape: of the Gaussians in the search, "spherical" or "full" (theory.mixture_fit)
+        fit_in: "all" looks for them in all of the inputs, "class-means" in the span of the fine class means
         dim: principal components kept
         width: m
-        steps, learning_rate, weight_decay: of full-batch descent
+        steps, learning_rate, momentum, weight_decay: of the descent
+        batch_size: samples a step; None for all of them. Theory takes every step on the whole population
         scale: initial weights are scale * N(0, 1) / sqrt(fan-in)
-        seed: of the initial weights and of the fit
+        seed: of the initial weights, of the fit and of the batches
         records: how many times to record after step 0, spaced evenly in the logarithm (fewer where steps coincide)
-        dynamics: "descent" predicts with descent on the population loss at the same learning rate, "flow" with
-            gradient flow
+        dynamics: "descent" predicts with descent on the population loss at the same learning rate and momentum,
+            "flow" with gradient flow, at times steps * learning_rate/(1 - momentum)
     """
 
     map: str = "mod"
-    components: int = 4
-    fit_in: str = "class-means"
+    components: int | str = 4
+    shape: str = "spherical"
+    fit_in: str = "all"
     dim: int = 32
     width: int = 32
     steps: int = 1200
     learning_rate: float = 0.3
+    momentum: float = 0.0
+    batch_size: int | None = None
     weight_decay: float = 1e-3
     scale: float = 0.5
     seed: int = 0
@@ -65,12 +72,19 @@ class Config:
     dynamics: str = "descent"
 
     def __post_init__(self) -> None:
-        for name in ("components", "dim", "width", "steps", "records"):
+        for name in ("dim", "width", "steps", "records"):
             checks.integer(name, getattr(self, name), 1)
+        if self.components != "auto":
+            checks.integer("components, if not auto,", self.components, 1)
+        if self.batch_size is not None:
+            checks.integer("batch_size", self.batch_size, 1)
         checks.integer("seed", self.seed, 0)
         checks.at_least("weight_decay", self.weight_decay, 0)
         checks.positive("learning_rate", self.learning_rate)
         checks.positive("scale", self.scale)
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
+        checks.one_of("shape", self.shape, SHAPES)
         checks.one_of("fit_in", self.fit_in, ("class-means", "all"))
         checks.one_of("dynamics", self.dynamics, ("descent", "flow"))
 
@@ -88,6 +102,7 @@ class Prediction:
         config: the settings
         coarse_map: (C,)
         targets: (C, K) that the training saw
+        components: R, as asked for or as chosen
         predicted: the population's trajectory
         observed: the trained network's record, with test moments
         seconds: spent on "fit", "theory" and "training"
@@ -96,6 +111,7 @@ class Prediction:
     config: Config
     coarse_map: NDArray[np.int64]
     targets: Array
+    components: int
     predicted: Trajectory
     observed: two_layer.TrainingRecord
     seconds: dict[str, float] = field(default_factory=dict)
@@ -152,6 +168,7 @@ class Prediction:
         return {
             "config": asdict(self.config),
             "coarse_map": self.coarse_map.tolist(),
+            "components": self.components,
             "seconds": self.seconds,
             "training": self.observed.info,
             "read_back": {
@@ -216,7 +233,10 @@ def predict(
         A0,
         targets=targets,
         learning_rate=config.learning_rate,
+        momentum=config.momentum,
+        batch_size=config.batch_size,
         steps=config.steps,
+        seed=config.seed,
         weight_decay=config.weight_decay,
         record_at=config.recorded_steps(),
         test=(test_x, data.test_y),
@@ -225,16 +245,27 @@ def predict(
         progress=progress,
     )
     clock.lap("training")
-    return Prediction(config, fine_to_coarse, targets, predicted, observed, clock.seconds)
+    components = len(mixture.fine_map) // data.num_fine
+    return Prediction(config, fine_to_coarse, targets, components, predicted, observed, clock.seconds)
 
 
 def _fit(
     x: Array, fine: NDArray[np.int64], fine_to_coarse: NDArray[np.int64], config: Config, progress: bool
 ) -> Mixture:
-    whole = config.fit_in == "all"
-    directions = None if whole else class_mean_directions(Moments.from_samples(x, fine, fine_to_coarse.size))
+    R, directions = config.components, None
+    if isinstance(R, str):
+        R = choose_components(x, fine, shape=config.shape, seed=config.seed)
+    if config.fit_in == "class-means":
+        directions = class_mean_directions(Moments.from_samples(x, fine, fine_to_coarse.size))
     return Mixture.fit(
-        x, fine, fine_to_coarse, config.components, directions=directions, seed=config.seed, progress=progress
+        x,
+        fine,
+        fine_to_coarse,
+        R,
+        shape=config.shape,
+        directions=directions,
+        seed=config.seed,
+        progress=progress,
     )
 
 
@@ -251,9 +282,12 @@ def _population(
     common: dict[str, Any] = {"targets": targets, "weight_decay": config.weight_decay}
     common |= {"folder": folder, "progress": progress}
     steps = config.recorded_steps()
+    rate, momentum = config.learning_rate, config.momentum
     if config.dynamics == "descent":
-        return population_descent(mixture, W0, A0, learning_rate=config.learning_rate, steps=steps, **common)
-    return population_flow(mixture, W0, A0, times=steps * config.learning_rate, rtol=1e-6, **common)
+        return population_descent(
+            mixture, W0, A0, learning_rate=rate, momentum=momentum, steps=steps, **common
+        )
+    return population_flow(mixture, W0, A0, times=steps * rate / (1 - momentum), rtol=1e-6, **common)
 
 
 class _Clock:

@@ -25,7 +25,9 @@ from theory import Mixture, Moments, checks, kinematics
 from theory.console import tracked
 
 Array = NDArray[np.float64]
+State = tuple[Array, ...]  # (W, A), and with momentum their velocities
 
+STATE = ("W", "A", "velocity.W", "velocity.A")
 MAX_EVALUATIONS = 200_000  # of the gradient between two recorded times; ordinary flows take a few thousand
 
 
@@ -105,14 +107,17 @@ def population_descent(
     loss: str = "squared",
     weight_decay: float = 0.0,
     learning_rate: float,
+    momentum: float = 0.0,
     steps: ArrayLike,
     folder: Path | str | None = None,
     progress: bool = False,
 ) -> Trajectory:
     """Gradient descent on the population loss: the flow's explicit Euler scheme, step by step.
 
-    As `population_flow`, with `steps` (T,) whole numbers in place of times; Trajectory.times is step * learning_rate.
-    It predicts descent on samples without the O(learning_rate) by which descent leaves the flow.
+    As `population_flow`, with `steps` (T,) whole numbers in place of times. It predicts descent on samples without the
+    O(learning_rate) by which descent leaves the flow. With momentum mu in [0, 1) each step is v <- mu v + gradient,
+    w <- w - learning_rate v, from v = 0 (Polyak's heavy ball, as in torch); Trajectory.times is
+    step * learning_rate/(1 - mu), the time of the flow that it follows.
 
     Raises:
         RuntimeError: the loss diverged.
@@ -122,11 +127,13 @@ def population_descent(
     counts = np.asarray(steps)
     if not np.issubdtype(counts.dtype, np.integer):
         raise ValueError(f"steps must be integers, got dtype {counts.dtype}")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
     network = _Network(activation, slope, loss, weight_decay)
     start = _Start.checked(mixture, W0, A0, targets, network)
-    descent = _Descent(start.loss, learning_rate)
-    config = {"method": "descent", "learning_rate": learning_rate}
-    return _trajectory(start, descent, counts * learning_rate, config, folder, progress)
+    descent = _Descent(start.loss, learning_rate, momentum)
+    config = {"method": "descent", "learning_rate": learning_rate, "momentum": momentum}
+    return _trajectory(start, descent, counts * descent.time_step, config, folder, progress)
 
 
 @dataclass(frozen=True)
@@ -181,7 +188,10 @@ class _Integrator:
     def __init__(self, loss: Field, method: str, rtol: float) -> None:
         self.loss, self.method, self.rtol, self.evaluations = loss, method, rtol, 0
 
-    def __call__(self, start: float, end: float, W: Array, A: Array) -> tuple[Array, Array]:
+    def initial(self, W: Array, A: Array) -> State:
+        return W, A
+
+    def __call__(self, start: float, end: float, W: Array, A: Array) -> State:
         allowed = self.evaluations + MAX_EVALUATIONS
 
         def velocity(t: float, state: Array) -> Array:
@@ -218,13 +228,18 @@ class _Integrator:
 
 
 class _Descent:
-    """Advances (W, A) from one recorded time to the next by plain gradient steps."""
+    """Advances (W, A), and with momentum their velocities, from one recorded time to the next by gradient steps."""
 
-    def __init__(self, loss: Field, learning_rate: float) -> None:
-        self.loss, self.learning_rate, self.evaluations = loss, learning_rate, 0
+    def __init__(self, loss: Field, learning_rate: float, momentum: float) -> None:
+        self.loss, self.learning_rate, self.momentum, self.evaluations = loss, learning_rate, momentum, 0
+        self.time_step = learning_rate / (1 - momentum)
 
-    def __call__(self, start: float, end: float, W: Array, A: Array) -> tuple[Array, Array]:
-        for _ in range(round((end - start) / self.learning_rate)):
+    def initial(self, W: Array, A: Array) -> State:
+        return (W, A, np.zeros_like(W), np.zeros_like(A)) if self.momentum else (W, A)
+
+    def __call__(self, start: float, end: float, W: Array, A: Array, *velocity: Array) -> State:
+        vW, vA = velocity or (np.zeros_like(W), np.zeros_like(A))
+        for _ in range(round((end - start) / self.time_step)):
             if not _bounded(W, A):
                 raise RuntimeError(
                     f"gradient descent diverged between t = {start} and {end}: "
@@ -232,8 +247,9 @@ class _Descent:
                 )
             _, dW, dA = self.loss(W, A)
             self.evaluations += 1
-            W, A = W - self.learning_rate * dW, A - self.learning_rate * dA
-        return W, A
+            vW, vA = self.momentum * vW + dW, self.momentum * vA + dA
+            W, A = W - self.learning_rate * vW, A - self.learning_rate * vA
+        return (W, A, vW, vA) if velocity else (W, A)
 
 
 def _trajectory(
@@ -247,28 +263,29 @@ def _trajectory(
     """Advance from time to time, storing each state as it is reached, or reading it back where stored."""
     _require_times(times)
     config = config | start.config | {"times": times.tolist()}
-    states = [(start.W, start.A)]
+    states = [advance.initial(start.W, start.A)]
+    names = STATE[: len(states[0])]
     with nullcontext() if folder is None else RunFolder(folder, config) as run:
         stored = 0 if run is None else run.completed
         spans = enumerate(pairwise([0.0, *times.tolist()]))
         for i, (now, end) in tracked(spans, "population flow", total=times.size, show=progress):
             if run is not None and i < stored:
                 arrays = run.read(i)
-                states.append((arrays["W"], arrays["A"]))
+                states.append(tuple(arrays[name] for name in names))
                 continue
             states.append(advance(now, end, *states[-1]) if end > now else states[-1])
             if run is not None:
-                _store(run, i, end, start, *states[-1])
-    W, A = (np.array(part) for part in zip(*states[1:], strict=True))
-    losses = np.array([start.loss(w, a)[0] for w, a in states[1:]])
+                _store(run, i, end, start, dict(zip(names, states[-1], strict=True)))
+    W, A, *_ = (np.array(part) for part in zip(*states[1:], strict=True))
+    losses = np.array([start.loss(w, a)[0] for w, a in zip(W, A, strict=True)])
     info = config | {"evaluations": advance.evaluations, "read_back": stored}
     return Trajectory(times, W, A, losses, [start.hidden(w) for w in W], info)
 
 
-def _store(run: RunFolder, index: int, time: float, start: _Start, W: Array, A: Array) -> None:
-    h = start.hidden(W)
+def _store(run: RunFolder, index: int, time: float, start: _Start, state: dict[str, Array]) -> None:
+    h = start.hidden(state["W"])
     moments = {"weights": h.weights, "means": h.means, "covariances": h.covariances}
-    run.write(index, {"W": W, "A": A} | moments, {"time": time, "loss": start.loss(W, A)[0]})
+    run.write(index, state | moments, {"time": time, "loss": start.loss(state["W"], state["A"])[0]})
 
 
 def _bounded(*weights: Array) -> bool:

@@ -98,6 +98,11 @@ ERRORS = [
     (["empirical", "predict", "--data", "fashion-mnits"], "fashion-mnist"),
     (["empirical", "predict", "--map", "modd"], "mod"),
     (["empirical", "predict", "--map", "0,0,0,0,0,0,0,0,0,2"], "coarse_map"),
+    (
+        ["empirical", "predict", "--components", "many"],
+        "components, if not auto, must be an integer >= 1, got 'many'",
+    ),
+    (["empirical", "predict", "--data", "features:none.npz"], "no file none.npz"),
     (["empirical", "predict", "--dynamics", "jump"], "dynamics must be one of descent, flow; got 'jump'"),
     (["empirical", "measure", "nothing.npz"], "no file nothing.npz"),
     (["empirical", "measure"], "measure needs files of features, or --model with --layer"),

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from theory import checks
-from theory.console import tracked
+from theory.mixture_fit import fit_components
 from theory.moments import Moments
 from theory.recoverability import host
 
@@ -108,54 +108,38 @@ class Mixture:
         coarse_map: ArrayLike,
         components: int = 1,
         *,
+        shape: str = "full",
         directions: ArrayLike | None = None,
         seed: int = 0,
         progress: bool = False,
     ) -> Mixture:
         """Fit `components` Gaussians to each fine class of samples x (N, d) with labels fine (N,).
 
-        Expectation-maximisation by scikit-learn, started from k-means, gives each sample's responsibilities.
-        Weights, means and covariances are then the responsibility-weighted moments of the samples: pooled to
-        fine classes they equal the samples' own to rounding, also where a coordinate is constant.
+        Expectation-maximisation gives each sample's responsibilities; the moments weighted by them, pooled to fine
+        classes, equal the samples' own to rounding (theory.mixture_fit).
 
         Args:
-            directions: (d, q), to look for components in x @ directions alone, the moments being those of all
-                of x. A likelihood weighs every direction alike, however little it varies; a network does not.
-                `class_mean_directions` is the choice that predicts networks best (docs/results/first_light.md).
+            shape: of the Gaussians in the search, "full" or "spherical". The second predicts networks best
+                (docs/results/prediction.md); the first finds the components of a true mixture. The covariances of
+                the result are full either way.
+            directions: (d, q), to look for components in x @ directions alone, the moments being those of all of x.
             seed: of k-means.
             progress: show a bar with the time left.
 
         Raises:
-            ValueError: as Moments.from_samples; or a class with fewer than 2 `components` samples.
+            ValueError: as Moments.from_samples; an unknown shape; or a class with fewer than 2 `components` samples.
         """
         samples = checks.real("x", x, ("N", "d"))
         coarse = checks.coarse_map(coarse_map)
         checks.integer("components", components, 1)
         checks.integer("seed", seed, 0)
-        fine_moments = Moments.from_samples(samples, fine, num_classes=coarse.size)
-        if components == 1:
-            return cls(fine_moments, coarse)
-        seen = (
-            samples
-            if directions is None
-            else samples @ checks.real("directions", directions, (samples.shape[1], "q"))
+        seen = None
+        if directions is not None:
+            seen = samples @ checks.real("directions", directions, (samples.shape[1], "q"))
+        labels = np.asarray(checks.labels("fine", fine, samples, coarse.size))
+        moments = fit_components(
+            samples, labels, coarse.size, components, seen=seen, shape=shape, seed=seed, progress=progress
         )
-        labels = np.asarray(fine)
-        counts = np.bincount(labels)
-        if counts.min() < 2 * components:
-            raise ValueError(
-                f"components must be at most half the samples of each fine class: {components} components "
-                f"for the {counts.min()} samples of class {counts.argmin()}"
-            )
-        weights, means, covariances = [], [], []
-        for c in tracked(range(coarse.size), "fitting Gaussians", show=progress):
-            mine = labels == c
-            r = _responsibilities(seen[mine], components, seed)
-            weights.append(fine_moments.weights[c] * r.mean(axis=0))
-            centres, spreads = _weighted_moments(samples[mine], r)
-            means.append(centres)
-            covariances.append(spreads)
-        moments = Moments(*(np.concatenate(parts) for parts in (weights, means, covariances)))
         return cls(moments, coarse, np.repeat(np.arange(coarse.size), components))
 
     @property
@@ -206,24 +190,6 @@ def class_mean_directions(moments: Moments) -> Array:
     centred = moments.means - moments.weights @ moments.means
     _, values, right = np.linalg.svd(centred, full_matrices=False)
     return right[values > 1e-10 * max(values.max(), np.finfo(float).tiny)].T
-
-
-def _responsibilities(samples: Array, components: int, seed: int) -> Array:
-    """Posterior probabilities (N, R) of R Gaussians fitted to one class's samples (N, q)."""
-    from sklearn.mixture import GaussianMixture  # imported here: `import theory` stays light
-
-    # The ridge follows the scale of the data, where a fixed one would swamp small inputs.
-    ridge = 1e-6 * samples.var(axis=0).mean() + np.finfo(float).tiny
-    model = GaussianMixture(components, reg_covar=ridge, random_state=seed % 2**32, max_iter=500)
-    return model.fit(samples).predict_proba(samples)
-
-
-def _weighted_moments(samples: Array, responsibilities: Array) -> tuple[Array, Array]:
-    """Means (R, d) and covariances (R, d, d) of samples (N, d) under each column of weights (N, R)."""
-    shares = responsibilities / responsibilities.sum(axis=0)
-    means = shares.T @ samples
-    centred = [(samples - m) * np.sqrt(w)[:, None] for m, w in zip(means, shares.T, strict=True)]
-    return means, np.stack([y.T @ y for y in centred])
 
 
 def _square_roots(covariances: Any) -> Array:

@@ -74,6 +74,22 @@ def test_relative_error_is_undefined_where_nothing_is_observed():
     np.testing.assert_array_equal(relative_error(np.array([1.0, 3.0]), np.array([0.0, 2.0])), [np.nan, 0.5])
 
 
+def test_the_number_of_gaussians_is_chosen_and_said(data):
+    result = predict(data, replace(SMALL, components="auto", steps=2, records=1), device="cpu")
+    assert result.components == 1  # the classes are Gaussian
+    assert result.report()["components"] == 1
+
+
+def test_momentum_and_batches_reach_both_sides(data):
+    """At a small step SGD with momentum stays near its prediction; the times are those of the flow."""
+    change = {"learning_rate": 0.003, "momentum": 0.9, "batch_size": 100, "steps": 60}
+    result = predict(data, replace(SMALL, **change), device="cpu")
+    np.testing.assert_allclose(result.observed.times, result.predicted.times)
+    np.testing.assert_allclose(result.observed.times, result.observed.steps * 0.03)
+    moved = np.abs(result.predicted.W[-1] - result.predicted.W[0]).max()
+    assert np.abs(result.predicted.W[-1] - result.observed.W[-1]).max() < 0.1 * moved
+
+
 def test_one_recorded_time_is_the_last_step():
     assert replace(SMALL, records=1).recorded_steps().tolist() == [0, 20]
 
@@ -87,6 +103,10 @@ def test_one_recorded_time_is_the_last_step():
         ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0, got 0.0"),
         ({"weight_decay": -1e-3}, "weight_decay must be a finite number >= 0, got -0.001"),
         ({"dynamics": "jump"}, "dynamics must be one of descent, flow; got 'jump'"),
+        ({"components": "many"}, "components, if not auto, must be an integer >= 1, got 'many'"),
+        ({"shape": "oval"}, "shape must be one of full, spherical; got 'oval'"),
+        ({"momentum": 1.0}, "momentum must lie in [0, 1), got 1.0"),
+        ({"batch_size": 0}, "batch_size must be an integer >= 1, got 0"),
         ({"fit_in": "some"}, "fit_in must be one of all, class-means; got 'some'"),
     ],
 )

@@ -139,6 +139,33 @@ def test_another_run_in_the_folder_is_refused(tmp_path):
         population_flow(mixture, 2 * W0, A0, **options, times=TIMES, folder=tmp_path)
 
 
+def test_descent_with_momentum_follows_the_flow_at_its_effective_rate_and_resumes(tmp_path):
+    """The distance from the flow is of first order in the step: a tenth of the step leaves a tenth of it."""
+    mixture, W0, A0, options = noisy()
+    flow = population_flow(mixture, W0, A0, **options, times=[0.9, 1.8])
+    errors = []
+    for rate in (1e-3, 1e-4):
+        steps = [round(0.09 / rate), round(0.18 / rate)]
+        descent = population_descent(
+            mixture,
+            W0,
+            A0,
+            **options,
+            learning_rate=rate,
+            momentum=0.9,
+            steps=steps,
+            folder=tmp_path / str(rate),
+        )
+        np.testing.assert_allclose(descent.times, flow.times)
+        errors.append(np.abs(descent.W - flow.W).max())
+    assert errors[1] == pytest.approx(errors[0] / 10, rel=0.2)
+    (tmp_path / "0.0001" / "checkpoints" / "00001.safetensors").unlink()
+    resumed = population_descent(
+        mixture, W0, A0, **options, learning_rate=rate, momentum=0.9, steps=steps, folder=tmp_path / "0.0001"
+    )
+    np.testing.assert_array_equal(resumed.W, descent.W)
+
+
 def test_a_diverging_descent_says_so():
     mixture, W0, A0, options = noisy()
     with (
@@ -184,5 +211,7 @@ def test_bad_steps_are_named():
     mixture, W0, A0, options = noisy()
     with pytest.raises(ValueError, match="learning_rate must be a finite number > 0, got 0"):
         population_descent(mixture, W0, A0, **options, learning_rate=0, steps=[1])
+    with pytest.raises(ValueError, match=r"momentum must lie in \[0, 1\), got 1.0"):
+        population_descent(mixture, W0, A0, **options, learning_rate=0.1, momentum=1.0, steps=[1])
     with pytest.raises(ValueError, match="steps must be integers, got dtype float64"):
         population_descent(mixture, W0, A0, **options, learning_rate=0.1, steps=[1.5])
