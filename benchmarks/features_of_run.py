@@ -1,0 +1,46 @@
+"""The representation that a finished `python -m empirical train` run gives all images, as one file.
+
+    python benchmarks/features_of_run.py runs/NAME --data images:cifar10-images.tar.xz --out features.safetensors
+
+It holds "train", "test" (N, d) and their fine labels "train_labels", "test_labels", and "weight", the classifier. Then
+`python -m empirical measure features.safetensors:train --labels features.safetensors:train_labels`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from safetensors.numpy import save_file
+
+from empirical.data import load
+from empirical.image_cache import default_folder
+from empirical.recipe import Recipe
+from empirical.representation import classifier_of, represent
+from empirical.training import train
+from theory.console import run
+from theory.files import writable_folder
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Of the run.")],
+    data: Annotated[str, typer.Option(help="What the run was trained on.")],
+    out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
+) -> None:
+    """A run that is not finished is trained to its end first."""
+    writable_folder(out.parent)
+    recipe = json.loads((folder / "config.json").read_text())["recipe"]
+    recipe["sizes"] = tuple(map(tuple, recipe["sizes"]))
+    trained = train(load(data, cache=default_folder(), progress=True), Recipe(**recipe), folder, progress=True)
+    arrays = {"weight": classifier_of(trained.network)}
+    for part, images in trained.images.items():
+        arrays |= {part: represent(trained.network, images)[-1], f"{part}_labels": images.labels.cpu().numpy()}
+    save_file(arrays, out)
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    run(app)
