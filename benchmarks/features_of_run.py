@@ -2,8 +2,8 @@
 
     python benchmarks/features_of_run.py runs/NAME --data images:cifar10-images.tar.xz --out features.safetensors
 
-It holds "train", "test" (N, d) and their fine labels "train_labels", "test_labels", and "weight", the classifier. Then
-`python -m empirical measure features.safetensors:train --labels features.safetensors:train_labels`.
+It holds "features" (N, d) of the training images and their fine "labels", "test_features" and "test_labels", and the
+classifier's "weight": what `python -m empirical measure` and `predict --data features:FILE` read.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from safetensors.numpy import save_file
 
@@ -33,10 +34,14 @@ def main(
     writable_folder(out.parent)
     recipe = json.loads((folder / "config.json").read_text())["recipe"]
     recipe["sizes"] = tuple(map(tuple, recipe["sizes"]))
-    trained = train(load(data, cache=default_folder(), progress=True), Recipe(**recipe), folder, progress=True)
-    arrays = {"weight": classifier_of(trained.network)}
-    for part, images in trained.images.items():
-        arrays |= {part: represent(trained.network, images)[-1], f"{part}_labels": images.labels.cpu().numpy()}
+    trained = train(
+        load(data, cache=default_folder(), progress=True), Recipe(**recipe), folder, progress=True
+    )
+    arrays: dict[str, np.ndarray] = {"weight": classifier_of(trained.network)}
+    for prefix, part in (("", "train"), ("test_", "test")):
+        images = trained.images[part]
+        arrays[prefix + "features"] = represent(trained.network, images)[-1]
+        arrays[prefix + "labels"] = images.labels.cpu().numpy()
     save_file(arrays, out)
 
 
