@@ -1,10 +1,10 @@
-# make figures | test | lint | docs | browser | bench | clean: each target installs what it needs into .venv first.
+# make figures | test | lint | docs | browser | bench | fuzz | oldest | clean: each target installs what it needs into .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: figures test lint docs browser bench clean
+.PHONY: figures test lint docs browser bench fuzz oldest clean
 
 figures: $(INSTALLED)
 	$(BIN)/python -m paper_figs --out figures
@@ -31,6 +31,16 @@ browser: $(INSTALLED)
 
 bench: $(INSTALLED)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks --benchmark-only
+
+# 10,000 damaged inputs for every reader; the report and the inputs that failed go to build/fuzz.
+fuzz: $(INSTALLED)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.fuzz --inputs 10000 --out build/fuzz
+
+# The theory on the oldest NumPy and SciPy that pyproject.toml allows, in an environment of its own.
+oldest:
+	$(PYTHON) -m venv build/oldest
+	build/oldest/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/oldest.txt
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 build/oldest/bin/python -m pytest tests/theory -n auto
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

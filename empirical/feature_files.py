@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,7 +31,10 @@ from safetensors import SafetensorError, safe_open
 
 Block = NDArray[Any]
 LABEL_NAMES = ("labels", "label")
-DAMAGED = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError, csv.Error)
+DAMAGED = (
+    *(ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError, csv.Error),
+    *(tokenize.TokenError, SyntaxError, OverflowError),  # from NumPy, on the header of an .npy
+)
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,9 @@ def read_whole(spec: Path | str, name: str) -> dict[str, Block]:
         raise ValueError(f"{name} must be a .npy, .npz or .safetensors file, got {path}")
     with _whole_or_named(path):
         if path.suffix == ".npy":
-            return {name: np.load(path, allow_pickle=False)}
+            return {name: np.array(_mapped(path))}
         if path.suffix == ".npz":
+            _require_whole_members(path)
             # Opened here, for np.load leaves a damaged archive open.
             with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 return dict(file)
@@ -152,16 +158,36 @@ def _npy(path: Path, name: str | None, role: str, labels: tuple[str, ...]) -> So
     """Mapped anew for each block, so that the pages read before do not stay in memory."""
     if name is not None:
         raise _Refused(f"{path} holds one array without a name, got :{name}")
-    rows = _rows(path, np.load(path, mmap_mode="r", allow_pickle=False).shape, role)
+    rows = _rows(path, _mapped(path).shape, role)
 
     def blocks(size: int) -> Iterator[Block]:
         for start in range(0, rows, size):
-            yield np.array(np.load(path, mmap_mode="r", allow_pickle=False)[start : start + size])
+            yield np.array(_mapped(path)[start : start + size])
 
     return Source(str(path), rows, lambda size: _streamed(path, blocks(size)))
 
 
+def _mapped(path: Path) -> Block:
+    """The array of an .npy file, mapped; NumPy alone would allocate the 4 GiB of header that a file can claim."""
+    with open(path, "rb") as file:
+        start = file.read(12)
+    if start[6:7] > b"\x01" and int.from_bytes(start[8:12], "little") > path.stat().st_size:
+        raise ValueError("its header claims to be longer than the file")
+    return np.lib.format.open_memmap(path, mode="r")
+
+
+def _require_whole_members(path: Path) -> None:
+    """Refuse arrays that claim more bytes than they have, which NumPy would allocate."""
+    with zipfile.ZipFile(path) as file:
+        for member in (m for m in file.infolist() if m.filename.endswith(".npy")):
+            with file.open(member) as stream:
+                shape, _, dtype = _header(stream)
+            if dtype.itemsize * math.prod(shape) > member.file_size:
+                raise ValueError(f"its {member.filename} claims shape {shape} in {member.file_size} bytes")
+
+
 def _npz(path: Path, name: str | None, role: str, labels: tuple[str, ...]) -> Source:
+    _require_whole_members(path)
     with zipfile.ZipFile(path) as file:
         members = {Path(n).stem: n for n in file.namelist() if n.endswith(".npy")}
         chosen = _chosen(path, list(members), name, role)

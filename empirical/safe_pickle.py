@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import pickletools
 import reprlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,17 +46,24 @@ def loads(data: bytes) -> Any:
         ValueError: a damaged pickle; one that names any other function or class, which the message gives; an
             instruction or a kind of array that is not taken; more than MAX_INSTRUCTIONS instructions.
     """
-    machine = _Machine()
     try:
-        for count, (instruction, argument, _) in enumerate(pickletools.genops(data)):
-            if count == MAX_INSTRUCTIONS:
-                raise _Refused(f"has more than {MAX_INSTRUCTIONS} instructions")
-            machine.step(instruction.name, argument)
-        (result,) = machine.stack
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pickletools warns of odd escapes in a damaged file's text
+            return _followed(data)
     except _Refused as error:
         raise ValueError(str(error)) from None
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"is a damaged pickle: {error}") from error
+
+
+def _followed(data: bytes) -> Any:
+    """The one value that is left when all instructions have been followed."""
+    machine = _Machine()
+    for count, (instruction, argument, _) in enumerate(pickletools.genops(data)):
+        if count == MAX_INSTRUCTIONS:
+            raise _Refused(f"has more than {MAX_INSTRUCTIONS} instructions")
+        machine.step(instruction.name, argument)
+    (result,) = machine.stack
     return result
 
 

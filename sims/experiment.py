@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
@@ -41,6 +42,7 @@ LETTERS = {
     "sigma": "noise",
     "lambda": "weight_decay",
 }
+MAX_POINTS = 1_000_000  # of one config, which is held in memory
 STARTS = ("balanced", "gaussian")
 LEAST = {"coarse": 2, "subclasses": 1, "noise": 0, "width": 1, "weight_decay": 0, "seed": 0}
 
@@ -206,7 +208,7 @@ def nearest_key(key: str, known: tuple[str, ...]) -> str:
 def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} must be a TOML file: {error}") from error
 
 
@@ -237,6 +239,8 @@ def _crossed(source: str, grid: Any) -> list[dict[str, Any]]:
     for key, values in lists.items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"{where}: {key} must be a non-empty list, got {values!r}")
+    if (count := math.prod(map(len, lists.values()))) > MAX_POINTS:
+        raise ValueError(f"{where} must cross its lists to at most {MAX_POINTS} points, got {count}")
     return [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
 
 
@@ -265,6 +269,8 @@ def _typed(name: str, kind: type, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, wanted):
         words = {int: "a whole number", float: "a number", str: "a word"}[kind]
         raise ValueError(f"{name} must be {words}, got {value!r}")
+    if not isinstance(value, str) and abs(value) >= 2**63 and isinstance(value, Integral):
+        raise ValueError(f"{name} must be below 2^63, got a number of {int(value).bit_length()} bits")
     return kind(value)
 
 

@@ -16,7 +16,8 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ class RunFolder:
         self._checkpoints = self.path / "checkpoints"
         stored = self.path / "config.json"
         if stored.exists():
-            _require_same(self.path, _read_json(stored), config)
+            _require_same(self.path, _read_json(stored, dict), config)
         self._checkpoints.mkdir(exist_ok=True)
         for leftover in [*self.path.glob(".*.part"), *self._checkpoints.glob(".*.part")]:
             leftover.unlink()  # of a killed writer: we hold the lock
@@ -99,7 +100,7 @@ class RunFolder:
     def _add_environment(self) -> None:
         """Enter this environment once; those that wrote earlier checkpoints stay on record."""
         file = self.path / "environment.json"
-        known = _read_json(file) if file.exists() else []
+        known = _read_json(file, list) if file.exists() else []
         if environment() not in known:
             write_atomic(file, to_json([*known, environment()]))
 
@@ -126,7 +127,7 @@ class RunFolder:
         """The arrays of checkpoint `index`; raises ValueError if they are not those that were written."""
         with self._opened(index) as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            written = file.metadata().get("sha256")
+            written = file.metadata()["sha256"]
         if written != _digest_of(arrays):
             raise ValueError(f"checkpoint {self._file(index)} is damaged (its digest does not fit); {CURE}")
         return arrays
@@ -142,10 +143,12 @@ class RunFolder:
     def _file(self, index: int) -> Path:
         return self._checkpoints / f"{index:05d}.safetensors"
 
-    def _opened(self, index: int) -> Any:
+    @contextmanager
+    def _opened(self, index: int) -> Iterator[Any]:
         try:
-            return safe_open(self._file(index), framework="numpy")
-        except (SafetensorError, OSError) as error:
+            with safe_open(self._file(index), framework="numpy") as file:
+                yield file
+        except (SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise ValueError(f"checkpoint {self._file(index)} is damaged ({error}); {CURE}") from error
 
     def _read_metrics(self, index: int) -> dict[str, float]:
@@ -161,10 +164,13 @@ def _digest_of(arrays: Arrays) -> str:
     return digest(*(arrays[name] for name in sorted(arrays)))
 
 
-def _read_json(file: Path) -> Any:
+def _read_json(file: Path, kind: type) -> Any:
     try:
-        return json.loads(file.read_text())
-    except ValueError as error:
+        value = json.loads(file.read_text())
+        if not isinstance(value, kind):
+            raise ValueError(f"need a {kind.__name__}, got a {type(value).__name__}")
+        return value
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged ({error}); delete its folder to start the run again") from error
 
 

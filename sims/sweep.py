@@ -109,8 +109,11 @@ def read_table(path: Path | str) -> list[Row]:
         ValueError: not a whole table of a sweep.
         OSError: the file cannot be read.
     """
-    with open(path, newline="") as file:
-        rows = [{k: number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    try:
+        with open(path, newline="") as file:
+            rows = [{k: number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} must be a sweep's table: {error}") from error
     needed = {"run", "time", *KEYS} - {"times"}
     if not rows or any(None in row or None in row.values() or needed - row.keys() for row in rows):
         raise ValueError(f"{path} must be a sweep's table, whole, with columns {', '.join(sorted(needed))}")

@@ -4,6 +4,7 @@ import csv
 import re
 import sys
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -222,3 +223,25 @@ def test_small_files_are_read_whole(tmp_path):
     ):
         with pytest.raises(ValueError, match=r"a\.json"):
             call()
+
+
+def test_arrays_that_claim_more_than_they_hold_cost_no_memory(tmp_path):
+    """A header of 4 GiB, and an array of 8 GiB in a zip file with the right checksum."""
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1073741824, 1), }\n"
+    claims = {
+        "header.npy": b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + header,
+        "array.npz": b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header,
+    }
+    (tmp_path / "header.npy").write_bytes(claims["header.npy"])
+    with zipfile.ZipFile(tmp_path / "array.npz", "w") as file:
+        file.writestr("features.npy", claims["array.npz"])
+    np.save(tmp_path / "labels.npy", NUMBERS)
+    tracemalloc.start()
+    try:
+        for name, message in (("header.npy", "header claims to be longer"), ("array.npz", "claims shape")):
+            for read in (lambda f: open_shard(f, tmp_path / "labels.npy"), lambda f: read_whole(f, "x")):
+                with pytest.raises(ValueError, match=rf"{name} is damaged.*{message}"):
+                    read(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()

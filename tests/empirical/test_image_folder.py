@@ -271,3 +271,13 @@ def test_the_progress_bar_is_drawn_only_when_asked_for(written, capfd, progress)
     read_images(written(sample()), progress=progress)
     out, err = capfd.readouterr()
     assert out == "" and ("reading images" in err) == progress
+
+
+def test_a_chain_of_long_names_is_an_error(tmp_path):
+    """tarfile follows it by recursion."""
+    header = tarfile.TarInfo("name")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 5
+    path = tmp_path / "images.tar"
+    path.write_bytes((header.tobuf(tarfile.GNU_FORMAT) + b"long\0".ljust(512, b"\0")) * 2000)
+    with pytest.raises(ValueError, match=r"images\.tar is not a whole tar.*recursion"):
+        read_images(path)

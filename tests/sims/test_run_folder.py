@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from sims.run_folder import RunFolder, digest
 from theory import files
@@ -151,3 +152,24 @@ def test_a_kill_at_any_moment_leaves_a_folder_that_reads_whole(tmp_path):
         with RunFolder(tmp_path, {}) as run:
             for i in range(run.completed):
                 np.testing.assert_array_equal(run.read(i)["W"], np.full(2000, float(i)))
+
+
+@pytest.mark.parametrize(("name", "text"), [("config.json", "[1]"), ("environment.json", '{"python": "3"}')])
+def test_json_of_another_kind_is_damage_too(tmp_path, name, text):
+    with RunFolder(tmp_path, {"steps": 1}):
+        pass
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=rf"{name} is damaged \(need a (dict|list), got a (dict|list)\)"):
+        RunFolder(tmp_path, {"steps": 1})
+    assert (tmp_path / name).read_text() == text
+
+
+@pytest.mark.parametrize("header", [None, {"sha256": "0"}, {"sha256": "0", "metrics": "{loss"}])
+def test_a_checkpoint_without_its_header_is_named_with_the_cure(tmp_path, header):
+    with RunFolder(tmp_path, {"steps": 1}) as run:
+        run.write(0, {"W": np.eye(2)}, {"loss": 1.0})
+    save_file({"W": np.eye(2)}, tmp_path / "checkpoints" / "00000.safetensors", header)
+    with pytest.raises(
+        ValueError, match=r"checkpoint .*00000\.safetensors is damaged .*; delete it and those"
+    ):
+        RunFolder(tmp_path, {"steps": 1})

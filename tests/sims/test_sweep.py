@@ -382,3 +382,27 @@ def test_the_programs_errors_are_one_line(tmp_path):
         assert result.stderr.splitlines()[-1].startswith("error: ")
         assert message in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_text_that_is_not_utf_8_is_named(tmp_path):
+    for name, read in (("sweep.toml", read_points), ("sweep.csv", read_table)):
+        (tmp_path / name).write_bytes(b"times = [1.0] # caf\xe9\n")
+        with pytest.raises(
+            ValueError, match=rf"{re.escape(name)} must be a .*can't decode byte 0xe9"
+        ) as caught:
+            read(tmp_path / name)
+        assert type(caught.value) is ValueError
+
+
+def test_numbers_beyond_64_bits_are_refused_by_name():
+    for setting in ({"width": 2**63}, {"eps": 10**400}, {"seed": -(10**400)}):
+        with pytest.raises(
+            ValueError, match=rf"{next(iter(setting))} must be below 2\^63, got a number of \d+ bits"
+        ):
+            read_points({"times": [1.0]} | setting)
+
+
+def test_a_grid_of_too_many_points_is_refused_before_it_is_built():
+    lists = {name: list(range(1, 101)) for name in ("width", "subclasses", "seed", "dim")}
+    with pytest.raises(ValueError, match=r"must cross its lists to at most 1000000 points, got 100000000"):
+        read_points({"times": [1.0], "grid": lists})

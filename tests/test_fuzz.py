@@ -1,0 +1,102 @@
+"""Every reader on damaged inputs (benchmarks/fuzz), few of them; and that the fuzzer sees what it must see."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from empirical import safe_pickle
+from sims.experiment import KEYS, read_points
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments):
+    environment = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_every_reader_reads_or_refuses_damaged_inputs():
+    result = run("-m", "benchmarks.fuzz", "--inputs", "150", "--seed", "suite")
+    assert result.returncode == 0, result.stdout + result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) == 13 and all(", 0 failed" in line for line in lines), result.stdout
+
+
+FAULTS = {
+    "another exception": "raise KeyError('input')",
+    "a message without the input's name": "raise ValueError('what?')",
+    "an error of a library": "b'\\xff'.decode()",
+    "a warning": "import warnings; warnings.warn('input')",
+    "memory": "bytearray(1 << 30)",
+    "code run": "exec('1 + 1')",
+    "a process": "import os; os.system('true')",
+    "a file written elsewhere": "open('ELSEWHERE', 'a').close()",
+    "a file read elsewhere": "open('/etc/passwd').close()",
+    "a folder made elsewhere": "import os; os.makedirs('ELSEWHERE.d')",
+    "a file removed elsewhere": "import os; os.unlink('ELSEWHERE')",
+}
+SCRIPT = """
+import sys, tempfile
+from pathlib import Path
+from benchmarks.fuzz import __main__ as fuzz
+from benchmarks.fuzz.guard import Watch, limit_memory
+from benchmarks.fuzz.readers import Target
+
+fuzz.warnings.simplefilter("error")
+with tempfile.TemporaryDirectory() as scratch:
+    watch = Watch(Path(scratch), Path.cwd())
+    limit_memory(fuzz.MEMORY)
+    for code in sys.argv[1:]:
+        found = {}
+        exec(f"def read(folder):\\n    {code}", found)
+        report = fuzz._fuzz(Target(code, lambda folder, rng: None, found["read"]), 1, "0", Path(scratch), watch, None)
+        print("FOUND" if report["failures"] else "MISSED", code)
+"""
+
+
+def test_the_fuzzer_finds_what_a_reader_must_not_do(tmp_path):
+    faults = [code.replace("ELSEWHERE", str(tmp_path / "elsewhere")) for code in FAULTS.values()]
+    sound = ["folder.exists()", "raise ValueError('input is damaged')", "(folder / 'a').write_bytes(b'a')"]
+    result = run("-c", SCRIPT, *faults, *sound)
+    verdicts = [line for line in result.stdout.splitlines() if line.startswith(("FOUND", "MISSED"))]
+    expected = [f"FOUND {code}" for code in faults] + [f"MISSED {code}" for code in sound]
+    assert verdicts == expected, result.stdout + result.stderr
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_pickle_of_plain_data_or_refused(content):
+    try:
+        safe_pickle.loads(b"\x80\x02" + content + b".")
+    except ValueError as error:
+        assert type(error) is ValueError and str(error)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=2),
+    max_leaves=6,
+)
+tables = st.dictionaries(st.sampled_from([*KEYS, "grid", "points", "S", "other"]), values, max_size=4)
+
+
+@given(tables)
+def test_any_sweep_config_gives_points_or_is_refused(table):
+    try:
+        assert read_points({"times": [1.0]} | table)
+    except ValueError as error:
+        assert type(error) is ValueError and str(error)
+
+
+@pytest.mark.parametrize("depth", [10_000])
+def test_nesting_beyond_pythons_own_limit_is_refused(tmp_path, depth):
+    config = tmp_path / "sweep.toml"
+    config.write_text("times = " + "[" * depth + "]" * depth)
+    with pytest.raises(ValueError, match=r"sweep\.toml must be a TOML file"):
+        read_points(config)
