@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from sims import collapse_of_scale as observed
 from sims import population_flow
+from sims.initial_weights import balanced
 from sims.invisible_subspace import draw, flow
 from theory import Mixture, Moments, kinematics, observables
 from theory.targets import signs
@@ -20,11 +21,11 @@ RTOL = 1e-9
 
 @given(
     seed=st.integers(0, 2**32 - 1),
-    n=st.integers(1, 6),
-    visible=st.integers(1, 4),
-    width=st.integers(1, 8),
+    n=st.integers(1, 34),
+    visible=st.integers(1, 6),
+    width=st.integers(1, 64),
     weight_decay=st.floats(0, 1),
-    scale=st.floats(0.01, 2),
+    scale=st.floats(-5, 0.3).map(lambda x: 10.0**x),
 )
 def test_the_energy_falls_at_least_as_fast_as_weight_decay_asks(seed, n, visible, width, weight_decay, scale):
     rng = np.random.default_rng(seed)
@@ -44,7 +45,7 @@ def test_the_energy_falls_at_least_as_fast_as_weight_decay_asks(seed, n, visible
 
 @given(
     seed=st.integers(0, 2**32 - 1),
-    subclasses=st.integers(2, 3),
+    subclasses=st.integers(2, 5),
     noise=st.floats(0.05, 1),
     weight_decay=st.sampled_from([0.0, 0.05, 0.3]),
 )
@@ -82,7 +83,7 @@ def test_no_rate_is_claimed_at_the_critical_weight_decay():
         law.predict_ratio_rate(0.5, 0.5)
 
 
-@given(seed=st.integers(0, 2**32 - 1), dim=st.integers(1, 6), width=st.integers(1, 6))
+@given(seed=st.integers(0, 2**32 - 1), dim=st.integers(1, 40), width=st.integers(1, 64))
 def test_no_linear_map_adds_information(seed, dim, width):
     rng = np.random.default_rng(seed)
     root = rng.standard_normal((dim, dim))
@@ -121,6 +122,37 @@ def test_the_total_nc1_has_the_floor_of_visible_noise():
     # The label direction u has between-class variance (u . mu)^2 = 1/4 and noise variance .09.
     assert ends[0.3][1] == pytest.approx(0.09 / 0.25, rel=1e-3)
     assert ends[0.0][1] < 1e-2 * ends[0.0][0]
+
+
+@pytest.mark.parametrize("broken", ["relu", "logistic loss", "visible"])
+def test_necessary_linear_network_squared_loss_and_invisibility(broken):
+    """Without one of them the labels pump energy into V: 3 times the start's, at lambda = 0, where it may not grow."""
+    mixture = Mixture.orthonormal(2, 2)
+    V = np.kron(np.eye(2), [[1.0], [-1.0]]) / np.sqrt(2)  # differences of subclasses
+    targets, activation, loss = signs(mixture.coarse_map), "identity", "squared"
+    W, A = balanced(6, 4, 0.05, np.random.default_rng(0))
+    if broken == "relu":
+        activation = "relu"
+    elif broken == "logistic loss":  # T3's counterexample: V = e_2
+        mixture = Mixture.from_means(
+            [[-1.0, -1], [2, -2], [-3, -1], [1, 1], [-2, 2], [3, 1]], [0] * 3 + [1] * 3
+        )
+        V, targets, loss = np.eye(2)[:, 1:], signs(mixture.coarse_map), "logistic"
+        W, A = balanced(6, 2, 0.05, np.random.default_rng(0))
+    else:
+        V = targets / 2
+    path = population_flow(
+        mixture, W, A, targets=targets, activation=activation, loss=loss, times=[30.0], rtol=1e-6
+    )
+    start, end = (np.sum((weights @ V) ** 2) for weights in (W, path.W[0]))
+    assert end > 3 * law.predict_bound(start, 0.0, 30.0)
+
+
+def test_necessary_weight_decay_below_sigma_1_for_the_rate():
+    """At lambda = .7 > sigma_1 = .5 the trace ratio falls at 1, not at 2 lambda = 1.4."""
+    found = observed.course(weight_decay=0.7, times=np.array([14.0, 16.0]), rtol=1e-11)
+    rate = -np.diff(np.log(found.trace_ratio))[0] / 2
+    assert rate < 0.8 * 2 * 0.7
 
 
 def test_necessary_commuting_covariance():

@@ -20,9 +20,9 @@ EPS = np.finfo(float).eps
 
 @given(
     seed=st.integers(0, 2**32 - 1),
-    coarse=st.integers(2, 4),
-    subclasses=st.integers(2, 3),
-    extra=st.integers(0, 28),
+    coarse=st.integers(2, 6),
+    subclasses=st.integers(2, 5),
+    extra=st.integers(0, 10),
     width=st.integers(1, 64),
     slope=st.floats(0.01, 1),
     weight_decay=st.floats(0, 2),

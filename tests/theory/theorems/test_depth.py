@@ -17,10 +17,10 @@ RTOL = 1e-11
 @given(
     seed=st.integers(0, 2**32 - 1),
     depth=st.integers(2, 5),
-    hidden=st.integers(1, 10),
+    hidden=st.integers(1, 60),
     visible=st.integers(1, 4),
-    invisible=st.integers(1, 10),
-    log_eta=st.floats(-2, 0.3),
+    invisible=st.integers(1, 36),
+    log_eta=st.floats(-5, 0.3),
     weight_decay=st.floats(0, 1),
 )
 def test_the_separation_in_layer_l_falls_at_l_lambda_at_all_times(

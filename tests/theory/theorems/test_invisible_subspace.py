@@ -18,12 +18,19 @@ EPS = np.finfo(float).eps
 
 
 @st.composite
-def problems(draw, isotropic=False):
+def problems(draw, isotropic=False, coarse=12, dim=40, most=64):
+    """d up to `dim`, m up to `most`, starts over five decades; eigenvalues of Sigma_v all equal if `isotropic`."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    n, visible, width = draw(st.integers(1, 8)), draw(st.integers(1, 6)), draw(st.integers(1, 8))
+    visible = draw(st.integers(1, 6))
+    n, width = draw(st.integers(1, dim - visible)), draw(st.integers(1, most))
     eigenvalues = np.full(n, rng.uniform(0.1, 2)) if isotropic else rng.uniform(0, 2, n)
     return observed.draw(
-        rng, coarse=draw(st.integers(2, 4)), visible=visible, eigenvalues=eigenvalues, width=width
+        rng,
+        coarse=draw(st.integers(2, coarse)),
+        visible=visible,
+        eigenvalues=eigenvalues,
+        width=width,
+        scale=10.0 ** draw(st.floats(-5, 0)),
     )
 
 
@@ -72,7 +79,7 @@ def test_labels_that_see_everything_leave_nothing():
     assert law.invisible_subspace(np.diag([1.0, 2.0, 3.0]), np.ones((1, 3))).shape == (3, 0)
 
 
-@given(problem=problems(isotropic=True), weight_decay=st.floats(0, 0.5))
+@given(problem=problems(isotropic=True, coarse=4, dim=14, most=8), weight_decay=st.floats(0, 0.5))
 def test_transport_is_a_contraction_of_positive_determinant(problem, weight_decay):
     width, n = problem.W0.shape[0], problem.eigenvalues.size
     if n < width:

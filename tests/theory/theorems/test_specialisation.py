@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from sims import population_flow, population_loss
 from sims import specialisation as observed
+from sims.end_state import patterns
 from theory import Mixture, observables
 from theory.targets import centred_one_hot, signs
 from theory.theorems import specialisation as law
+from theory.theorems.loss_universality import residual as residual_of
 from theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T7
@@ -31,7 +33,9 @@ def aligned(S, amplitudes, coarse=2):
     return W, A
 
 
-amplitude_lists = st.integers(2, 4).flatmap(lambda S: st.lists(st.floats(1e-4, 0.3), min_size=S, max_size=S))
+# Five decades, S to 5.
+amplitude = st.floats(-5.5, -0.5).map(lambda x: 10.0**x)
+amplitude_lists = st.integers(2, 5).flatmap(lambda S: st.lists(amplitude, min_size=S, max_size=S))
 
 
 @given(amplitudes=amplitude_lists, weight_decay=st.floats(0, 0.1))
@@ -99,6 +103,38 @@ def test_the_fitted_exponent_is_within_one_percent(S):
     assert abs(slope.value - predicted) < 0.01 * limit
 
 
+@pytest.mark.parametrize("S", [2, 3, 4, 5])
+def test_the_exponent_for_up_to_five_subclasses_is_within_the_derived_correction(S):
+    """0.3 % (the aim is 1.5 %), and the exact law sees what flow finds."""
+    eps, ends = observed.from_patterns(S, seed=0)
+    assert observed.fitted(eps, ends) == pytest.approx(law.predict(S), rel=3e-3)
+    amplitudes = np.random.default_rng([0, 7, S]).uniform(0.5, 2, S)
+    predicted = [law.predict_end(amplitudes**2, e) for e in eps]
+    # e^-24 of the residual is left, and some hundred steps of 1e-6.
+    np.testing.assert_allclose(ends, predicted, rtol=300e-6)
+
+
+@pytest.mark.parametrize("S", [2, 3, 4, 5])
+@pytest.mark.parametrize(("loss", "weight_decay"), [("squared", 0.0), ("logistic", 0.05)])
+def test_the_master_law_holds_to_1e_5_along_a_flow(S, loss, weight_decay):
+    """From neurons on all and on all but one, the latter 1e-4 of them: next term S 1e-8 of sep."""
+    mixture = Mixture.orthonormal(2, S)
+    W, A = patterns(2, signs(mixture.coarse_map), np.append(np.zeros(S - 2), [1e-6, 1e-2]))
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    edges = np.linspace(0, 40, 21)
+    times = np.concatenate([low + (nodes + 1) for low in edges[:-1]])  # Gauss-Legendre on pieces of length 2
+    flow = population_flow(
+        mixture, W, A, targets=signs(mixture.coarse_map), loss=loss, weight_decay=weight_decay,
+        times=np.concatenate([[0.0], times, [40.0]]), rtol=1e-9,
+    )  # fmt: skip
+    outputs = np.array([float((a @ h.means.T)[0, -1]) for a, h in zip(flow.A, flow.moments, strict=True)])
+    residual = [residual_of(loss, f) for f in outputs[1:-1]]
+    start, end = (observables.separation(flow.moments[i])[0, 1] for i in (0, -1))
+    predicted = law.predict_master(start, S, 2 * S, float(np.tile(weights, 20) @ residual))
+    assert end == pytest.approx(predicted, rel=1e-5)
+    assert end < 0.7 * start  # it says something
+
+
 def test_finite_eps_corrections_shrink_at_the_derived_rate():
     """The local exponent's error falls as eps^(2 (1 - rho_S)): the denominator's next term."""
     for S in (2, 3, 4):
@@ -155,7 +191,7 @@ def test_necessary_relu():
     assert slope == pytest.approx(1.0, abs=0.02)
 
 
-def test_necessary_orthogonal_noise_free_inputs():
+def test_necessary_noise_free_inputs():
     """Noise of order one blurs the gates: the exponent moves far from the noise-free one."""
     mixture = Mixture.orthonormal(2, 2, noise=0.5)
     rng = np.random.default_rng(0)
@@ -170,6 +206,23 @@ def test_necessary_orthogonal_noise_free_inputs():
         return observables.separation(flow.moments[0], mixture.coarse_map)
 
     assert slope_of(end, np.array([1e-3, 1e-4])) > law.predict(2) + 0.1
+
+
+def test_necessary_orthogonal_means():
+    """Same-class cosine .3: growing on one subclass opens the gate of the other, and the exponent passes .8."""
+    gram = np.kron(np.eye(2), [[1, 0.3], [0.3, 1]])
+    mixture = Mixture.from_means(np.linalg.cholesky(gram), np.repeat([0, 1], 2))
+    W, A = patterns(2, signs(mixture.coarse_map), np.array([1.0, 0.6]))
+    W = np.linalg.solve(np.linalg.cholesky(gram), W.T).T  # the same gates: w . mu_c is as before
+
+    def end(eps):
+        t = 4 / np.sqrt(2) * (np.log(1 / eps) + 12)
+        flow = population_flow(
+            mixture, eps * W, eps * A, targets=signs(mixture.coarse_map), times=[t], rtol=1e-6
+        )
+        return observables.separation(flow.moments[0], mixture.coarse_map)
+
+    assert slope_of(end, np.array([1e-4, 1e-5])) > law.predict(2) + 0.5
 
 
 def test_necessary_a_neuron_on_all_subclasses():

@@ -34,10 +34,10 @@ def unseen(draw, kind="anisotropic"):
 
 @given(
     seed=SEEDS,
-    n=st.integers(1, 8),
+    n=st.integers(1, 34),
     visible=st.integers(1, 6),
     width=st.integers(1, 64),
-    coarse=st.integers(2, 6),
+    coarse=st.integers(2, 12),
     weight_decay=st.floats(0, 1),
 )
 def test_the_velocity_inside_and_off_the_row_space(seed, n, visible, width, coarse, weight_decay):
