@@ -99,7 +99,7 @@ def tests_of(file: str) -> list[str]:
     return [*chosen, f"{proof}[{theorem[1]}]"] if theorem else chosen
 
 
-def _run_pytest(folder: Path, tests: list[str]) -> None:
+def _run_pytest(folder: Path, tests: list[str], profile: str) -> None:
     os.setsid()
     resource.setrlimit(resource.RLIMIT_CPU, (SETTINGS["timeout"], SETTINGS["timeout"] + 1))
     os.chdir(folder)
@@ -107,30 +107,26 @@ def _run_pytest(folder: Path, tests: list[str]) -> None:
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-    options = [
-        "-x",
-        "-q",
-        "--assert=plain",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:benchmark",
-        "--hypothesis-profile=mutation",
-    ]
+    options = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:benchmark"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of Hypothesis, loaded before
-    os._exit(int(pytest.main([*options, *tests])))
+    os._exit(int(pytest.main([*options, f"--hypothesis-profile={profile}", *tests])))
 
 
 def outcome(folder: Path, tests: list[str]) -> str:
-    """ "survived" if the tests pass in `folder`, else "killed" or "timeout"."""
-    process = multiprocessing.get_context("fork").Process(target=_run_pytest, args=(folder, tests))
-    process.start()
-    process.join(20 * SETTINGS["timeout"])  # for one that waits without end; the machine may be busy
-    if process.exitcode is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.join()
-        return "timeout"
-    return {0: "survived", -signal.SIGXCPU: "timeout"}.get(process.exitcode, "killed")
+    """ "survived" if the tests pass in `folder`, else "killed" or "timeout"; a few examples a property come first."""
+    for profile in ("mutation-first", "mutation"):
+        process = multiprocessing.get_context("fork").Process(
+            target=_run_pytest, args=(folder, tests, profile)
+        )
+        process.start()
+        process.join(20 * SETTINGS["timeout"])  # for one that waits without end; the machine may be busy
+        if process.exitcode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.join()
+            return "timeout"
+        if process.exitcode != 0:
+            return "timeout" if process.exitcode == -signal.SIGXCPU else "killed"
+    return "survived"
 
 
 def examine(folder: Path, file: str, number: int) -> dict[str, Any]:

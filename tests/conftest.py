@@ -1,14 +1,14 @@
 """Hypothesis profiles.
 
-`default` draws the same examples every time; `thorough` ten times as many, new ones each time; `mutation` draws the
-default's, and does not shrink what fails.
+`default` draws the same examples every time; `thorough` ten times as many, new ones each time. `mutation` draws the
+default's, `mutation-first` the first few of them, and neither shrinks what fails.
 """
 
 from hypothesis import Phase, settings
 
 settings.register_profile("default", max_examples=25, derandomize=True, deadline=None)
 settings.register_profile("thorough", max_examples=250, deadline=None)
-settings.register_profile(
-    "mutation", max_examples=25, derandomize=True, deadline=None, phases=[Phase.explicit, Phase.generate]
-)
+for name, examples in (("mutation-first", 3), ("mutation", 25)):
+    phases = [Phase.explicit, Phase.generate]
+    settings.register_profile(name, max_examples=examples, derandomize=True, deadline=None, phases=phases)
 settings.load_profile("default")

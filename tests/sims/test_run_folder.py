@@ -1,6 +1,5 @@
 """Run folders: whole files or none, resumed where they stopped, refused where they differ."""
 
-import errno
 import json
 import os
 import signal
@@ -13,8 +12,6 @@ import pytest
 from safetensors.numpy import save_file
 
 from sims.run_folder import RunFolder, digest
-from theory import files
-from theory.files import to_json, writable_folder, write_atomic
 
 
 def test_checkpoints_and_metrics_are_read_back_as_written(tmp_path):
@@ -85,13 +82,6 @@ def test_every_environment_that_worked_on_the_run_stays_on_record(tmp_path, monk
     assert threads[1] == "7"
 
 
-def test_json_has_null_where_a_number_is_not_finite():
-    assert json.loads(to_json({"a": [float("nan"), 1.0], "b": (float("inf"),)})) == {
-        "a": [None, 1.0],
-        "b": [None],
-    }
-
-
 def test_leftovers_of_a_killed_writer_are_swept_and_never_read(tmp_path):
     with RunFolder(tmp_path, {}) as run:
         run.write(0, {"W": np.ones(2)}, {})
@@ -100,26 +90,6 @@ def test_leftovers_of_a_killed_writer_are_swept_and_never_read(tmp_path):
     with RunFolder(tmp_path, {}) as run:
         assert run.completed == 1
     assert not leftover.exists()
-
-
-def test_a_full_disk_keeps_the_old_file_and_names_the_new_one(tmp_path, monkeypatch):
-    path = tmp_path / "result.json"
-    write_atomic(path, "old")
-
-    def full(_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(OSError, match=r"could not write .*result.json: No space left"):
-        write_atomic(path, "new")
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"output folder .*file/run is not writable"):
-        writable_folder(tmp_path / "file" / "run")
 
 
 def test_digest_tells_values_shapes_and_types_apart():

@@ -1,0 +1,52 @@
+"""Files are whole or as they were, folders are tried before work begins, and JSON is JSON."""
+
+import errno
+import json
+
+import pytest
+
+from theory import files
+from theory.files import to_json, writable_folder, write_atomic
+
+
+def test_text_and_bytes_are_written_whole_and_nothing_else_is_left(tmp_path):
+    write_atomic(tmp_path / "text", "λ")
+    write_atomic(tmp_path / "bytes", b"\x00\xff")
+    assert (tmp_path / "text").read_text() == "λ"
+    assert (tmp_path / "bytes").read_bytes() == b"\x00\xff"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bytes", "text"]
+
+
+def test_a_full_disk_keeps_the_old_file_and_names_the_new_one(tmp_path, monkeypatch):
+    path = tmp_path / "result.json"
+    write_atomic(path, "old")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match=r"could not write .*result.json: No space left") as error:
+        write_atomic(path, "new")
+    assert error.value.errno == errno.ENOSPC
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"output folder .*file/run is not writable") as error:
+        writable_folder(tmp_path / "file" / "run")
+    assert error.value.errno == errno.ENOTDIR
+
+
+def test_a_folder_is_made_with_its_parents_and_left_empty(tmp_path):
+    for _ in range(2):
+        folder = writable_folder(str(tmp_path / "a" / "b"))
+        assert folder == tmp_path / "a" / "b"
+        assert list(folder.iterdir()) == []
+
+
+def test_json_has_null_where_a_number_is_not_finite():
+    value = {"a": [float("nan"), 1.0], "b": (float("inf"), 2), "c": {"d": "x", "e": None}}
+    assert json.loads(to_json(value)) == {"a": [None, 1.0], "b": [None, 2], "c": {"d": "x", "e": None}}
+    assert to_json([1]) == "[\n 1\n]"
