@@ -1,10 +1,10 @@
-# make figures | test | lint | docs | browser | bench | fuzz | oldest | clean: each target installs what it needs into .venv first.
+# make figures | test | lint | docs | browser | bench | fuzz | mutation | oldest | clean: each target installs what it needs into .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: figures test lint docs browser bench fuzz oldest clean
+.PHONY: figures test lint docs browser bench fuzz mutation oldest clean
 
 figures: $(INSTALLED)
 	$(BIN)/python -m paper_figs --out figures
@@ -41,6 +41,13 @@ oldest:
 	$(PYTHON) -m venv build/oldest
 	build/oldest/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/oldest.txt
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 build/oldest/bin/python -m pytest tests/theory -n auto
+
+# Do the tests notice a wrong line of theory/? A random sample: make mutation SAMPLE=400 SEED=0, about an hour.
+SAMPLE ?= 400
+SEED ?= 0
+mutation: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutation]'
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/mutation.py --sample $(SAMPLE) --seed $(SEED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
