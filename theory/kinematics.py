@@ -236,7 +236,7 @@ def _erf(b: Array, Q: Array) -> tuple[Array, Array, Pullback]:
     pair_D = D[pairs.j] * D[pairs.k]
     r = np.clip(2 * pairs.entries(Q) / pair_D, -1, 1)
     delta = np.empty_like(r)
-    weak = np.abs(r) <= 0.5
+    weak = np.abs(r) <= gaussian.WEAK
     delta[weak] = gaussian.weak_delta(sides.h[0][weak], sides.h[1][weak], r[weak])
     strong = gaussian.HalfLine(*(a[:, ~weak] for a in sides))
     delta[~weak] = gaussian.orthant(strong, r[~weak]).delta

@@ -176,7 +176,7 @@ def test_the_orthant_names_a_bad_argument():
 
 
 def test_weak_delta_keeps_its_digits_as_r_vanishes():
-    points = [(h, k, r) for h in (0.2, -2.0) for k in (-0.1, 3.0) for r in (1e-14, -1e-6, 0.2, -0.5, 0.5)]
+    points = [(h, k, r) for h in (0.2, -2.0) for k in (-0.1, 3.0) for r in (1e-14, -1e-6, 0.2, -0.4, 0.4)]
     h, k, r = np.array(points).T
     exact = [float(exact_delta(*point)) for point in points]
     # The exponent, at most 20, is rounded: relative error 20 * 2^-52, and the rule's own rounding beside it.
