@@ -29,8 +29,14 @@ browser: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt selenium
 	$(BIN)/python -m pytest tests/paper_figs/test_report_in_a_browser.py
 
+# Every number of docs/results/performance.md.
+bench: export OMP_NUM_THREADS := 1
+bench: export OPENBLAS_NUM_THREADS := 1
 bench: $(INSTALLED)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks --benchmark-only
+	$(BIN)/python -m pytest benchmarks --benchmark-only
+	$(BIN)/python benchmarks/moments_accuracy.py
+	$(BIN)/python benchmarks/streamed_memory.py
+	$(BIN)/python benchmarks/scaling.py --out figures
 
 # 10,000 damaged inputs for every reader; the report and the inputs that failed go to build/fuzz.
 fuzz: $(INSTALLED)

@@ -22,7 +22,7 @@ from theory import Mixture, Moments, MomentsAccumulator
 from theory.targets import one_hot
 
 SIZES = {
-    "population gradient": [(m, J) for m in (16, 32, 64, 128) for J in (8, 32, 128)],
+    "population gradient": [(m, J) for m in (32, 64, 128) for J in (16, 64, 256)],
     "Moments": [(N, d) for N in (5_000, 20_000, 80_000) for d in (64, 128, 256, 512)],
 }
 LETTERS = {"population gradient": ("m", "C R"), "Moments": ("N", "d")}

@@ -168,6 +168,7 @@ class _Start:
         loss = population_loss(mixture, targets=targets, **asdict(network))
         t = np.asarray(targets, dtype=np.float64)
         W = checks.real("W0", W0, ("m", mixture.dim))
+        checks.integer("the width m of W0", len(W), 1)
         A = checks.real("A0", A0, (t.shape[1], W.shape[0]))
         if not (W.any() or A.any()):
             raise ValueError("W0 and A0 must not both be zero: zero is a fixed point of the flow")

@@ -48,6 +48,8 @@ def population_loss(
     checks.one_of("activation", activation, kinematics.ACTIVATIONS)
     checks.one_of("loss", loss, pointwise.LOSSES)
     checks.at_least("weight_decay", weight_decay, 0)
+    if not np.isfinite(slope):
+        raise ValueError(f"slope must be a finite number, got {slope}")
     t = checks.real("targets", targets, (mixture.num_fine, "K"))
     pointwise.check_targets(loss, t)
     noisy = bool(mixture.moments.covariances.any())

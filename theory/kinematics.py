@@ -50,11 +50,12 @@ def propagate(moments: Moments, W: ArrayLike, activation: str = "relu", *, slope
         slope: of leaky_relu below zero, any real number.
 
     Raises:
-        ValueError: an unknown activation, pooled covariances, or a W of another width than x.
+        ValueError: an unknown activation, pooled covariances, or a W that has no rows or not d columns.
     """
     checks.instance("moments", moments, Moments)
     means = np.asarray(moments.means, dtype=np.float64)
     W = checks.real("W", W, ("m", means.shape[1]))
+    checks.integer("the width m of W", len(W), 1)
     if moments.kind == "pooled":
         raise ValueError("moments.covariances must be full or diagonal, got pooled")
     covariances = np.asarray(moments.covariances, dtype=np.float64)

@@ -195,6 +195,8 @@ BAD_CALLS = [
     ({"W0": np.ones((4, 3))}, r"W0 must have shape \(m, 5\), got \(4, 3\)"),
     ({"A0": np.ones((2, 3))}, r"A0 must have shape \(2, 4\), got \(2, 3\)"),
     ({"W0": np.full((4, 5), np.nan)}, "W0 must be finite, got 20 NaN"),
+    ({"W0": np.ones((0, 5)), "A0": np.ones((2, 0))}, "the width m of W0 must be an integer >= 1, got 0"),
+    ({"slope": np.nan}, "slope must be a finite number, got nan"),
     ({"W0": np.zeros((4, 5)), "A0": np.zeros((2, 4))}, "must not both be zero"),
 ]
 

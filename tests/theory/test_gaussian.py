@@ -166,6 +166,21 @@ def test_the_orthant_broadcasts_and_does_not_depend_on_its_neighbours():
         assert abs(alone - values[index]) <= TOLERANCE
 
 
+@pytest.mark.parametrize("strong", [0.0, 0.1, 0.9])
+def test_both_ways_to_delta_agree_whatever_the_share_of_strong_correlations(strong):
+    rng = np.random.default_rng(0)
+    h, k = 3 * rng.standard_normal((2, 5000))
+    edge = (
+        rng.choice([-1, 1], 5000) * gaussian.WEAK
+    )  # the last weak ones, and the first strong ones beside them
+    r = np.where(rng.random(5000) < strong, np.nextafter(edge, np.sign(edge)), edge)
+    found = gaussian.bivariate_normal_cdf(h, k, r)
+    alone = gaussian.bivariate_normal_cdf(
+        h, k, np.nextafter(edge, np.sign(edge))
+    )  # all strong: the other way
+    np.testing.assert_allclose(found, alone, rtol=0, atol=2 * TOLERANCE)
+
+
 def test_the_orthant_names_a_bad_argument():
     with pytest.raises(ValueError, match=r"^r must be in \[-1, 1\], got 1\.5$"):
         gaussian.bivariate_normal_cdf(0, 0, [0.5, 1.5])

@@ -399,6 +399,8 @@ def test_bad_arguments_are_named():
         kinematics.propagate(x, np.eye(4), "gelu")
     with pytest.raises(ValueError, match=r"^W must have shape \(m, 4\), got \(4, 3\)$"):
         kinematics.propagate(x, np.ones((4, 3)))
+    with pytest.raises(ValueError, match=r"^the width m of W must be an integer >= 1, got 0$"):
+        kinematics.propagate(x, np.ones((0, 4)))
     with pytest.raises(ValueError, match=r"^slope must be a finite number, got nan$"):
         kinematics.propagate(x, np.eye(4), "leaky_relu", slope=np.nan)
     pooled = Moments(x.weights, x.means, PooledCovariance(np.eye(4), np.full(3, 4.0)))
