@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from sims.comparison import Comparison
@@ -115,7 +116,7 @@ def _table(rows: list[Comparison]) -> Table:
     for row in rows:
         error = f"{row.error:.1e}" if row.holds else f"[bold red]{row.error:.1e}[/]"
         cells = (f"{row.predicted:.6g}", f"{row.observed:.6g}", error, f"{row.bound:.1e}")
-        table.add_row(row.theorem, f"{row.quantity}\n[dim]{row.reason}[/]", *cells)
+        table.add_row(row.theorem, f"{escape(row.quantity)}\n[dim]{escape(row.reason)}[/]", *cells)
     return table
 
 

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from theory import ledger
@@ -58,7 +59,8 @@ def _print_ledger(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         assumptions = "\n".join(f"{i}. {a}" for i, a in enumerate(row["assumptions"], 1))
         proof = row["failure"] or f"proved in {row['seconds']} s\n{row['sizes']}"
-        table.add_row(f"{row['id']} {row['subject']}", row["statement"], assumptions, str(proof))
+        cells = (f"{row['id']} {row['subject']}", row["statement"], assumptions, str(proof))
+        table.add_row(*map(escape, cells))  # brackets are mathematics here, not styles
     console.print(table)
 
 

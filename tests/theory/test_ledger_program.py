@@ -1,0 +1,82 @@
+"""python -m theory: the table and the file say what the proofs said, and so does the exit status."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from theory import __main__ as program
+from theory import ledger
+from theory.theorems import lorentz
+from theory.theorems.symbolic import ProofFailed
+
+app = typer.Typer()
+app.command()(program.main)
+
+
+@pytest.fixture
+def proved(monkeypatch):
+    """T14 alone, whose proof does what the test says."""
+
+    def choose(failure=""):
+        def prove():
+            if failure:
+                raise ProofFailed(failure)
+
+        module = SimpleNamespace(THEOREM=lorentz.THEOREM, prove=prove, __doc__="T14 Lorentz law.\n\nIn full.")
+        monkeypatch.setattr(ledger, "choose", lambda theorem: [module])
+        monkeypatch.setattr(program.console, "width", 1000)
+
+    return choose
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_a_proof_that_fails_is_shown_written_and_sets_the_exit_status(proved, tmp_path, capsys):
+    proved("T14 law: [x] is not 0")
+    for arguments in ([], ["--theorem", "T14"]):
+        result = run(*arguments, "--json", tmp_path / "new" / "ledger.json")
+        assert result.exit_code == 1
+        (row,) = json.loads((tmp_path / "new" / "ledger.json").read_text())
+        assert row["failure"] == "T14 law: [x] is not 0"
+        assert "T14 law: [x] is not 0" in result.stdout
+        assert "proved in" not in result.stdout
+
+
+def test_the_ledger_has_statement_numbered_assumptions_sizes_and_time(proved, tmp_path):
+    proved()
+    result = run("--json", tmp_path / "ledger.json")
+    assert result.exit_code == 0
+    for part in (
+        lorentz.THEOREM.subject,
+        lorentz.THEOREM.statement,
+        lorentz.THEOREM.sizes[:30],
+        "proved in 0.0 s",
+    ):
+        assert part in result.stdout
+    for i, assumption in enumerate(lorentz.THEOREM.assumptions, 1):
+        assert f"{i}. {assumption}" in result.stdout
+    assert json.loads((tmp_path / "ledger.json").read_text())[0]["statement"] == lorentz.THEOREM.statement
+
+
+def test_one_theorem_is_printed_in_full(proved):
+    proved()
+    result = run("--theorem", "T14")
+    assert result.exit_code == 0
+    assert "In full." in result.stdout
+    assert f"  3. {lorentz.THEOREM.assumptions[2]}" in result.stdout
+    assert f"Proof: proved in 0.0 s; sizes: {lorentz.THEOREM.sizes}" in result.stdout
+
+
+def test_latex_prints_expressions_and_proves_nothing(proved, tmp_path):
+    proved("never run")
+    result = run("--latex")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == ["% T14: Lorentz law", *lorentz.THEOREM.latex]
+    both = run("--latex", "--json", tmp_path / "ledger.json")
+    assert str(both.exception) == "--json writes the ledger and --latex prints expressions: give one of them"
+    assert not (tmp_path / "ledger.json").exists()
