@@ -113,7 +113,7 @@ def _run_pytest(folder: Path, tests: list[str], profile: str) -> None:
 
 
 def outcome(folder: Path, tests: list[str]) -> str:
-    """ "survived" if the tests pass in `folder`, else "killed" or "timeout"; a few examples a property come first."""
+    """survived, if the tests pass in `folder`, or killed or timeout; a few examples of each property come first."""
     for profile in ("mutation-first", "mutation"):
         process = multiprocessing.get_context("fork").Process(
             target=_run_pytest, args=(folder, tests, profile)
@@ -158,12 +158,13 @@ def main() -> None:
     )
     parser.add_argument("--sample", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--files", nargs="+", help="such as theory/checks.py; all of theory/ by default")
     parser.add_argument(
         "--again", type=Path, help="run only the survivors of this file, and write them back to it"
     )
     parser.add_argument("--json", type=Path, default=Path("mutants.json"))
     options = parser.parse_args()
-    files = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "theory").rglob("*.py"))
+    files = options.files or sorted(str(path.relative_to(ROOT)) for path in (ROOT / "theory").rglob("*.py"))
     results = options.again or options.json
     rows = json.loads(options.again.read_text()) if options.again else []
     todo = [(r["file"], r["number"]) for r in rows if r["outcome"] == "survived"]
