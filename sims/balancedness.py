@@ -23,7 +23,7 @@ from theory.theorems import balancedness as law
 
 Array = NDArray[np.float64]
 
-EVALUATIONS_A_STEP = {"DOP853": 12, "RK45": 6}
+EVALUATIONS_A_STEP = {"DOP853": 12, "RK45": 6, "gates": 1}
 SETTINGS = (  # activation, loss, weight decay
     ("identity", "squared", 0.05),
     ("relu", "squared", 0.0),

@@ -11,6 +11,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from sims.balancedness import EVALUATIONS_A_STEP
 from sims.comparison import Comparison
 from sims.flow import population_flow
 from sims.initial_weights import balanced
@@ -117,12 +118,12 @@ def psi_course(
     )
     start, end = (law.psi(W[:, :S], slope) for W in (W0, flow.W[-1]))
     growth = np.exp(weight_decay * t)
-    # RK45: six evaluations a step, whose error is rtol of a weight, or of its neuron at the last recorded time, in root
-    # mean square over all weights: sqrt(n) of that at most in one of them. psi has slope 1/alpha.
+    # A step's error is rtol of a weight, or of its neuron at the last recorded time, in root mean square over all
+    # weights: sqrt(n) of that at most in one of them. psi has slope 1/alpha.
     size = max(
         float(np.abs(W).max()) * np.exp(weight_decay * s) for s, W in zip(flow.times, flow.W, strict=True)
     )
-    steps = flow.info["evaluations"] / 6
+    steps = flow.info["evaluations"] / EVALUATIONS_A_STEP[flow.info["method"]]
     error = steps * np.sqrt(W0.size + A0.size) * rtol * size * np.exp(weight_decay * t / spans) / slope
     return start[:, :1] - start[:, 1:], growth * (end[:, :1] - end[:, 1:]), error
 

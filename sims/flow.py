@@ -1,6 +1,7 @@
 """Gradient flow of the population loss: dW/dt = -dL/dW, dA/dt = -dL/dA.
 
-Integration is SciPy's: DOP853 where the field is smooth, RK45 where ReLU meets noise-free inputs and has kinks.
+Integration is SciPy's DOP853 where the field is smooth. ReLU and leaky ReLU on noise-free inputs have kinks: with
+squared loss and orthogonal means `gate_flow` takes them, method "gates"; otherwise SciPy's RK45 does, step by step.
 Each recorded time starts a fresh integration from the state alone, so that a resumed run repeats an unbroken one
 bit for bit. The error of a step is held below rtol times each weight or, where that is larger, rtol times the
 root mean square of its neuron's weights at the last recorded time: a start at scale 1e-10 is resolved as well
@@ -9,6 +10,7 @@ as one at scale 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -19,10 +21,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp
 
+from sims import gate_flow
 from sims.population import Field, population_loss
 from sims.run_folder import RunFolder, digest
 from theory import Mixture, Moments, checks, kinematics
 from theory.console import tracked
+from theory.theorems.balancedness import DEGREES
 
 Array = NDArray[np.float64]
 State = tuple[Array, ...]  # (W, A), and with momentum their velocities
@@ -41,7 +45,11 @@ class Trajectory:
         A: (T, K, m) second layer
         loss: (T,) population loss, weight decay included
         moments: T Moments of h = phi(W x), one entry a fine class
-        info: what the integrator promised and did: method, rtol, evaluations of the gradient, checkpoints read back
+        info: what the integrator promised and did: method, rtol, evaluations of the gradient (of the series, for the
+            method "gates"), checkpoints read back; and balance_drift, the error against T2's conservation law: the
+            largest departure of ||w_j||^2 - p ||a_j||^2 from e^{-2 lambda t} times its start, over neurons and times,
+            relative to ||w_j||^2 + p ||a_j||^2. Descent drifts by the order of its learning rate; erf has no law and
+            no entry.
     """
 
     times: Array
@@ -86,12 +94,10 @@ def population_flow(
         ValueError: shapes that do not fit, times that decrease or are negative, non-finite numbers, all-zero weights.
         RuntimeError: the step size collapsed; the message says where and what helps.
     """
-    if not 1e-13 <= rtol <= 1e-2:
-        raise ValueError(f"rtol must lie in [1e-13, 1e-2], got {rtol}")
+    require_rtol(rtol)
     network = _Network(activation, slope, loss, weight_decay)
     start = _Start.checked(mixture, W0, A0, targets, network)
-    smooth = activation not in ("relu", "leaky_relu") or bool(mixture.moments.covariances.any())
-    integrator = _Integrator(start.loss, "DOP853" if smooth else "RK45", rtol)
+    integrator = _integrator(start, targets, rtol)
     config = {"method": integrator.method, "rtol": rtol}
     return _trajectory(start, integrator, checks.real("times", times, ("T",)), config, folder, progress)
 
@@ -183,6 +189,22 @@ class _Start:
         return h.pool(self.mixture.fine_map)
 
 
+def _integrator(start: _Start, targets: ArrayLike, rtol: float) -> _Integrator | gate_flow.GateIntegrator:
+    """The method that suits the problem (see the module)."""
+    activation, slope, loss = (start.config[name] for name in ("activation", "slope", "loss"))
+    if gate_flow.applies(start.mixture, activation, loss):
+        return gate_flow.GateIntegrator(
+            start.mixture,
+            np.asarray(targets, dtype=np.float64),
+            activation=activation,
+            slope=slope,
+            weight_decay=start.config["weight_decay"],
+            rtol=rtol,
+        )
+    smooth = activation not in ("relu", "leaky_relu") or bool(start.mixture.moments.covariances.any())
+    return _Integrator(start.loss, "DOP853" if smooth else "RK45", rtol)
+
+
 class _Integrator:
     """Advances (W, A) from one recorded time to the next by an adaptive Runge-Kutta method."""
 
@@ -255,14 +277,14 @@ class _Descent:
 
 def _trajectory(
     start: _Start,
-    advance: _Integrator | _Descent,
+    advance: _Integrator | _Descent | gate_flow.GateIntegrator,
     times: Array,
     config: dict[str, Any],
     folder: Path | str | None,
     progress: bool,
 ) -> Trajectory:
     """Advance from time to time, storing each state as it is reached, or reading it back where stored."""
-    _require_times(times)
+    require_times(times)
     config = config | start.config | {"times": times.tolist()}
     states = [advance.initial(start.W, start.A)]
     names = STATE[: len(states[0])]
@@ -280,7 +302,20 @@ def _trajectory(
     W, A, *_ = (np.array(part) for part in zip(*states[1:], strict=True))
     losses = np.array([start.loss(w, a)[0] for w, a in zip(W, A, strict=True)])
     info = config | {"evaluations": advance.evaluations, "read_back": stored}
+    if start.config["activation"] in DEGREES:
+        info["balance_drift"] = balance_drift(start.config, times, (start.W, start.A), W, A)
     return Trajectory(times, W, A, losses, [start.hidden(w) for w in W], info)
+
+
+def balance_drift(network: dict[str, Any], times: Array, start: Sequence[Array], W: Array, A: Array) -> float:
+    """How far T2's law is missed (see `Trajectory`), for weights (T, m, d) and (T, K, m) after `times` from `start`."""
+    p = DEGREES[network["activation"]]
+    decay = np.exp(-2 * network["weight_decay"] * times)[:, None]
+    first, second = np.sum(W**2, axis=2), p * np.sum(A**2, axis=1)
+    first_0, second_0 = np.sum(start[0] ** 2, axis=1), p * np.sum(start[1] ** 2, axis=0)
+    missed = np.abs(first - second - decay * (first_0 - second_0))
+    size = first + second + decay * (first_0 + second_0) + np.finfo(float).tiny
+    return float(np.max(missed / size, initial=0.0))
 
 
 def _store(run: RunFolder, index: int, time: float, start: _Start, state: dict[str, Array]) -> None:
@@ -294,7 +329,14 @@ def _bounded(*weights: Array) -> bool:
     return all(bool(np.all(np.abs(w) < 1e50)) for w in weights)
 
 
-def _require_times(times: Array) -> None:
+def require_rtol(rtol: float) -> None:
+    """Require a tolerance that double precision and the methods can keep."""
+    if not 1e-13 <= rtol <= 1e-2:
+        raise ValueError(f"rtol must lie in [1e-13, 1e-2], got {rtol}")
+
+
+def require_times(times: Array) -> None:
+    """Require recorded times >= 0, increasing."""
     if times.size == 0 or times[0] < 0 or (np.diff(times) <= 0).any():
         raise ValueError(f"times must be non-empty, >= 0 and increasing, got {times.tolist()}")
 

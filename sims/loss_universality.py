@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
+from sims.balancedness import EVALUATIONS_A_STEP
 from sims.comparison import Comparison
 from sims.flow import population_flow
 from sims.initial_weights import balanced
@@ -85,7 +86,7 @@ def course(
     margins = [np.sum(v * (h.means @ A.T), axis=1) for h, A in zip(flow.moments, flow.A, strict=True)]
     separations = [observables.separation(h, mixture.coarse_map) for h in flow.moments]
     per_class = [observables.inside(observables.separation, h, mixture.coarse_map) for h in flow.moments]
-    steps = flow.info["evaluations"] // 6  # RK45 takes six a step
+    steps = flow.info["evaluations"] // EVALUATIONS_A_STEP[flow.info["method"]]
     return Course(flow.times, np.array(separations), np.array(per_class), np.array(margins), steps, rtol)
 
 
