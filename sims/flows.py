@@ -85,8 +85,8 @@ def population_flows(
             population_flow(mixture, w, a, targets=goal, times=t, rtol=rtol, **network)  # type: ignore[arg-type]
             for w, a in zip(W, A, strict=True)
         ]
-        found = (np.array([getattr(f, name) for f in one]) for name in ("W", "A", "loss"))
-        return Flows(t, *found, [f.info for f in one], hidden)
+        found = [np.array([getattr(f, name) for f in one]) for name in ("W", "A", "loss")]
+        return Flows(t, found[0], found[1], found[2], [f.info for f in one], hidden)
     integrator = GateIntegrator(
         mixture, goal, activation=activation, slope=slope, weight_decay=weight_decay, rtol=rtol
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import comb
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -100,7 +99,7 @@ def follow(
 
 @dataclass(frozen=True, eq=False)
 class _Added:
-    """Moments of what neurons add to f from their crossings `when` (N,) to the end of the step."""
+    """Integrals of what neurons add to f from their crossings `when` (N,) to the end of the step."""
 
     inputs: Inputs
     step: Array
@@ -117,18 +116,18 @@ class _Added:
         network: NDArray[np.int64],
         batch: int,
     ) -> Array:
-        """int (new - old) theta^q (degree + 1, C, K, batch), by Gauss's rule; f without its factor nu."""
+        """int (new - old) L_q, Legendre's polynomials on [0, 1], (degree + 1, C, K, batch); f without its factor nu."""
         q = degree(self.inputs)
         nodes, weights = _gauss(q + 1)
         x, left = nodes[:, None], 1 - self.when
         time = self.when + x * left  # (nodes, N)
-        values = _outputs(at(new[:, :, None], np.broadcast_to(x, time.shape)), after)
+        values = _outputs(_at_nodes(new, nodes), after)
         values -= _outputs(at(old[:, :, None], theta + x * (1 - theta)), before)
         weight = (
             self.decay * np.exp(-2 * self.inputs.weight_decay * self.step * time) * weights[:, None] * left
         )
-        powers = time ** np.arange(q + 1)[:, None, None] * weight
-        integrals = np.einsum("qgn,ckgn->qckn", powers, values)
+        basis = np.moveaxis(legendre.legvander(2 * time - 1, q), -1, 0) * weight
+        integrals = np.einsum("qgn,ckgn->qckn", basis, values)
         total = np.zeros((*integrals.shape[:3], batch))
         first = np.flatnonzero(np.r_[True, np.diff(network) > 0])
         total[..., network[first]] = np.add.reduceat(integrals, first, axis=-1)
@@ -164,18 +163,19 @@ def _first_root(coordinates: Array, crossed: Gates) -> tuple[Array, NDArray[np.i
 
 
 def _recentred(drive: Array, when: Array) -> Array:
-    """Polynomials (order, C, K, N) on [0, 1] as polynomials on [when, 1], times its length."""
-    p = len(drive)
-    k, i = np.arange(p)[:, None], np.arange(p)
-    powers = when ** np.arange(p)[:, None]
-    shift = _binomials(p)[:, :, None] * powers[np.maximum(i - k, 0)]
-    lengths = (1 - when) ** np.arange(1, p + 1)[:, None]
-    return np.einsum("kin,icjn->kcjn", shift, drive) * lengths[:, None, None]
+    """Polynomials (order, C, K, N) on [0, 1] as polynomials on [when, 1], times its length (repeated Horner)."""
+    shifted, p = drive.copy(), len(drive)
+    for k in range(p - 1):
+        for i in range(p - 2, k - 1, -1):
+            shifted[i] += when * shifted[i + 1]
+    return shifted * ((1 - when) ** np.arange(1, p + 1)[:, None])[:, None, None]
 
 
-@cache
-def _binomials(p: int) -> Array:
-    return np.array([[comb(i, k) for i in range(p)] for k in range(p)], dtype=np.float64)
+def _at_nodes(coefficients: Array, nodes: Array) -> Array:
+    """Polynomials (order + 1, n, N) at the same nodes for all, (n, nodes, N)."""
+    powers = np.vander(nodes, len(coefficients), increasing=True)
+    values = powers @ coefficients.reshape(len(coefficients), -1)
+    return np.swapaxes(values.reshape(nodes.size, *coefficients.shape[1:]), 0, 1)
 
 
 @cache
@@ -187,9 +187,9 @@ def _gauss(points: int) -> tuple[Array, Array]:
 
 @cache
 def _projection(degree: int) -> Array:
-    """Moments int f theta^q -> coefficients of f's projection: the inverse of the Hilbert matrix 1/(p + q + 1)."""
+    """int f L_q over [0, 1] -> coefficients of theta^k of f's projection on polynomials of this degree."""
     shifted = np.zeros((degree + 1, degree + 1))
     for q in range(degree + 1):
         powers = legendre.Legendre.basis(q, domain=[0, 1]).convert(kind=np.polynomial.Polynomial)
-        shifted[q, : q + 1] = powers.coef
-    return shifted.T @ np.diag(2 * np.arange(degree + 1) + 1.0) @ shifted
+        shifted[: q + 1, q] = (2 * q + 1) * powers.coef
+    return shifted

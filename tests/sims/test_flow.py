@@ -92,6 +92,21 @@ def test_the_loss_falls_and_moments_are_of_the_fine_classes():
     np.testing.assert_array_equal(flow.W[0], W0)
 
 
+@pytest.mark.parametrize(("activation", "law"), [("relu", True), ("square", True), ("erf", False)])
+def test_a_flow_carries_its_error_against_the_conservation_law(activation, law):
+    mixture, W0, A0, options = noisy(activation=activation)
+    flow = population_flow(mixture, W0, A0, **options, times=[3.0], weight_decay=0.1, rtol=1e-8)
+    assert ("balance_drift" in flow.info) is law
+    if law:
+        assert (
+            flow.info["balance_drift"] <= 100 * 1e-8
+        )  # some tens of steps; T2 forgets errors, never amplifies them
+        descent = population_descent(
+            mixture, W0, A0, **options, weight_decay=0.1, learning_rate=0.1, steps=[30]
+        )
+        assert 1e-4 < descent.info["balance_drift"] < 1  # of the order of the step
+
+
 def test_a_resumed_run_repeats_the_unbroken_one_bit_for_bit(tmp_path):
     mixture, W0, A0, options = noisy()
     whole = population_flow(mixture, W0, A0, **options, times=TIMES)

@@ -5,6 +5,7 @@ statement from the loss and raises ProofFailed if a difference does not vanish.
 """
 
 from theory.theorems import (
+    active_sets,
     balancedness,
     collapse_of_scale,
     crossover,
@@ -44,4 +45,5 @@ THEOREMS = (
     crossover,  # T16
     depth,  # T17
     where_to_look,  # T18
+    active_sets,  # T19
 )
