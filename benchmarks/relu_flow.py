@@ -111,7 +111,7 @@ def widths(eps: float, decay: float) -> None:
     print(f"\none network, eps = {eps:g} sqrt(400/m), lambda = {decay:g}")
     for m in WIDTHS:
         W, A = starts(1, m, eps * np.sqrt(WIDTH / m))
-        seconds = min(timed(lambda W=W, A=A: gates(W, A, decay))[0] for _ in range(2))
+        seconds = min(timed(lambda W=W, A=A: gates(W, A, decay))[0] for _ in range(1 if m > 10_000 else 3))
         print(f"  m = {m:>9,}: {seconds:.3f} s")
 
 

@@ -10,7 +10,6 @@ as one at scale 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -26,7 +25,7 @@ from sims.population import Field, population_loss
 from sims.run_folder import RunFolder, digest
 from theory import Mixture, Moments, checks, kinematics
 from theory.console import tracked
-from theory.theorems.balancedness import DEGREES
+from theory.theorems import balancedness
 
 Array = NDArray[np.float64]
 State = tuple[Array, ...]  # (W, A), and with momentum their velocities
@@ -302,20 +301,9 @@ def _trajectory(
     W, A, *_ = (np.array(part) for part in zip(*states[1:], strict=True))
     losses = np.array([start.loss(w, a)[0] for w, a in zip(W, A, strict=True)])
     info = config | {"evaluations": advance.evaluations, "read_back": stored}
-    if start.config["activation"] in DEGREES:
-        info["balance_drift"] = balance_drift(start.config, times, (start.W, start.A), W, A)
+    if (p := balancedness.DEGREES.get(info["activation"])) is not None:
+        info["balance_drift"] = balancedness.drift(start.W, start.A, p, info["weight_decay"], times, W, A)
     return Trajectory(times, W, A, losses, [start.hidden(w) for w in W], info)
-
-
-def balance_drift(network: dict[str, Any], times: Array, start: Sequence[Array], W: Array, A: Array) -> float:
-    """How far T2's law is missed (see `Trajectory`), for weights (T, m, d) and (T, K, m) after `times` from `start`."""
-    p = DEGREES[network["activation"]]
-    decay = np.exp(-2 * network["weight_decay"] * times)[:, None]
-    first, second = np.sum(W**2, axis=2), p * np.sum(A**2, axis=1)
-    first_0, second_0 = np.sum(start[0] ** 2, axis=1), p * np.sum(start[1] ** 2, axis=0)
-    missed = np.abs(first - second - decay * (first_0 - second_0))
-    size = first + second + decay * (first_0 + second_0) + np.finfo(float).tiny
-    return float(np.max(missed / size, initial=0.0))
 
 
 def _store(run: RunFolder, index: int, time: float, start: _Start, state: dict[str, Array]) -> None:

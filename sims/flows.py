@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sims.flow import Trajectory, balance_drift, population_flow, require_rtol, require_times
+from sims.flow import Trajectory, population_flow, require_rtol, require_times
 from sims.gate_flow import GateIntegrator, applies
 from sims.population import population_loss
 from theory import Mixture, Moments, checks, kinematics
+from theory.theorems import balancedness
 
 Array = NDArray[np.float64]
 
@@ -97,7 +98,7 @@ def population_flows(
     losses = [[field(w, a)[0] for w, a in zip(*run, strict=True)] for run in zip(W_all, A_all, strict=True)]
     shared = network | {"method": "gates", "rtol": rtol, "evaluations": integrator.evaluations}
     info = [
-        shared | {"balance_drift": balance_drift(network, t, start, w, a)}
-        for *start, w, a in zip(W, A, W_all, A_all, strict=True)
+        shared | {"balance_drift": balancedness.drift(w0, a0, 1, weight_decay, t, w, a)}
+        for w0, a0, w, a in zip(W, A, W_all, A_all, strict=True)
     ]
     return Flows(t, W_all, A_all, np.array(losses), info, hidden)

@@ -81,6 +81,10 @@ class GateIntegrator:
         self._inputs = Inputs(m.weights, norms, targets[mixture.fine_map], weight_decay, closed, order)
         self.rtol, self.evaluations = rtol, 0
 
+    def initial(self, W: Array, A: Array) -> tuple[Array, Array]:
+        """The state at time 0: the weights alone."""
+        return W, A
+
     def __call__(self, start: float, end: float, W: Array, A: Array) -> tuple[Array, Array]:
         """Weights at time `end` from those at `start`: one network (m, d), (K, m), or B of them along a first axis."""
         coordinates = W @ self._directions.T

@@ -69,7 +69,7 @@ PHI = {
 @pytest.mark.parametrize("activation", PHI)
 def test_gradients_agree_with_autograd_on_samples_within_four_standard_errors(activation):
     """Inputs with a constant coordinate, whose weights are biases; loss and every entry of both gradients."""
-    mixture, targets, W, A, rng = problem(1, 6, 5, 1.0)
+    mixture, targets, W, A, rng = problem(2, 6, 5, 1.0)  # samples reach both sides of every neuron's gate
     m = mixture.moments
     means, covariances = m.means.copy(), m.covariances.copy()
     means[:, -1], covariances[:, -1], covariances[:, :, -1] = 1, 0, 0

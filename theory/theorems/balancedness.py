@@ -77,6 +77,20 @@ def predict_neurons(W0: ArrayLike, A0: ArrayLike, degree: int, weight_decay: flo
     return np.exp(-2 * weight_decay * t) * (np.sum(W**2, axis=1) - degree * np.sum(A**2, axis=0))
 
 
+def drift(W0: Array, A0: Array, degree: int, weight_decay: float, times: Array, W: Array, A: Array) -> float:
+    """How far weights W (T, m, d) and A (T, K, m) at `times` (T,) miss the neurons' law: a check of any flow.
+
+    The largest departure of ||w_j||^2 - p ||a_j||^2 from e^{-2 lambda t} times its start, over neurons and times,
+    relative to the two terms' sum.
+    """
+    decay = np.exp(-2 * weight_decay * times)[:, None]
+    first, second = np.sum(W**2, axis=2), degree * np.sum(A**2, axis=1)
+    first_0, second_0 = np.sum(W0**2, axis=1), degree * np.sum(A0**2, axis=0)
+    missed = np.abs(first - second - decay * (first_0 - second_0))
+    size = first + second + decay * (first_0 + second_0) + np.finfo(float).tiny
+    return float(np.max(missed / size))
+
+
 def _checked(W0: ArrayLike, A0: ArrayLike) -> tuple[Array, Array]:
     W = checks.real("W0", W0, ("m", "d"))
     return W, checks.real("A0", A0, ("K", W.shape[0]))
