@@ -200,7 +200,13 @@ def relative_error(predicted: Array, observed: Array) -> Array:
 
 
 def predict(
-    data: Dataset, config: Config, *, device: str = "auto", folder: Path | None = None, progress: bool = False
+    data: Dataset,
+    config: Config,
+    *,
+    device: str = "auto",
+    folder: Path | None = None,
+    progress: bool = False,
+    observed: two_layer.TrainingRecord | None = None,
 ) -> Prediction:
     """Fit, predict, train and compare.
 
@@ -210,6 +216,7 @@ def predict(
         device: of the training, "auto", "cpu" or "cuda".
         folder: holds the run folders "predicted" and "observed", which resume after a kill.
         progress: show bars with the time left.
+        observed: the same training from an earlier call, to set another prediction beside it.
     """
     fine_to_coarse = coarse_map(config.map, data.num_fine, data.class_names)
     if fine_to_coarse.max() == 0:
@@ -226,25 +233,10 @@ def predict(
     clock.lap("fit")
     predicted = _population(mixture, W0, A0, targets, config, folder and folder / "predicted", progress)
     clock.lap("theory")
-    observed = two_layer.train(
-        x,
-        data.train_y,
-        W0,
-        A0,
-        targets=targets,
-        learning_rate=config.learning_rate,
-        momentum=config.momentum,
-        batch_size=config.batch_size,
-        steps=config.steps,
-        seed=config.seed,
-        weight_decay=config.weight_decay,
-        record_at=config.recorded_steps(),
-        test=(test_x, data.test_y),
-        device=device,
-        folder=folder and folder / "observed",
-        progress=progress,
-    )
-    clock.lap("training")
+    if observed is None:
+        images = (x, data.train_y, test_x, data.test_y)
+        observed = _trained(images, W0, A0, targets, config, device, folder and folder / "observed", progress)
+        clock.lap("training")
     components = len(mixture.fine_map) // data.num_fine
     return Prediction(config, fine_to_coarse, targets, components, predicted, observed, clock.seconds)
 
@@ -288,6 +280,38 @@ def _population(
             mixture, W0, A0, learning_rate=rate, momentum=momentum, steps=steps, **common
         )
     return population_flow(mixture, W0, A0, times=steps * rate / (1 - momentum), rtol=1e-6, **common)
+
+
+def _trained(
+    images: tuple[Array, NDArray[np.int64], Array, NDArray[np.int64]],
+    W0: Array,
+    A0: Array,
+    targets: Array,
+    config: Config,
+    device: str,
+    folder: Path | None,
+    progress: bool,
+) -> two_layer.TrainingRecord:
+    """The network trained on the images (x, y, test x, test y), recorded on both."""
+    x, y, test_x, test_y = images
+    return two_layer.train(
+        x,
+        y,
+        W0,
+        A0,
+        targets=targets,
+        learning_rate=config.learning_rate,
+        momentum=config.momentum,
+        batch_size=config.batch_size,
+        steps=config.steps,
+        seed=config.seed,
+        weight_decay=config.weight_decay,
+        record_at=config.recorded_steps(),
+        test=(test_x, test_y),
+        device=device,
+        folder=folder,
+        progress=progress,
+    )
 
 
 class _Clock:
