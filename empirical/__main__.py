@@ -11,11 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from empirical import recover_command, train_command
-from empirical.predict import Config, Prediction
+from empirical.prediction_config import Config
 from theory.console import console, run
 
 if TYPE_CHECKING:
     from empirical.measure import Measurement
+    from empirical.predict import Prediction
 
 PREDICT_EXAMPLES = """
 Examples:\n

@@ -18,8 +18,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cholesky, solve_triangular
-from scipy.special import logsumexp
 
 from theory import checks
 from theory.console import tracked
@@ -140,6 +138,10 @@ def log_likelihood(fitted: Moments, samples: Array, labels: Labels, components: 
 
     A ridge of 1e-6 of the samples' mean variance keeps the density of a component of few samples finite.
     """
+    from scipy.special import (
+        logsumexp,  # here, as in _log_density: SHAPES is read by programs that only show help
+    )
+
     ridge, total = RIDGE * samples.var(axis=0).mean(), 0.0
     for c in range(int(labels.max()) + 1):
         mine, own = samples[labels == c], slice(c * components, (c + 1) * components)
@@ -152,6 +154,8 @@ def log_likelihood(fitted: Moments, samples: Array, labels: Labels, components: 
 
 def _log_density(samples: Array, mean: Array, covariance: Array, ridge: float) -> Array:
     """log N(x; mean, covariance + ridge I), (N,)."""
+    from scipy.linalg import cholesky, solve_triangular
+
     root = cholesky(covariance + ridge * np.eye(len(mean)), lower=True)
     distances = np.sum(solve_triangular(root, (samples - mean).T, lower=True) ** 2, axis=0)
     return -0.5 * (distances + len(mean) * np.log(2 * np.pi)) - np.sum(np.log(np.diag(root)))

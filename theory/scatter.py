@@ -20,8 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
-from scipy.linalg.blas import dsyrk, ssyrk
-from scipy.sparse import csr_array
 
 # Bytes of a block: few enough for a core's cache; an accelerator wants fewer, larger calls.
 CPU_BYTES = 2**23
@@ -164,6 +162,10 @@ def segment_sums(rows: Any, starts: list[int], member: Any) -> Any:
         parts = [rows[start:stop, ...] for start, stop in pairwise(starts)]
         return xp.stack([xp.sum(part, axis=0, dtype=xp.float64) for part in parts])
     if is_numpy_array(rows):
+        from scipy.sparse import (
+            csr_array,  # here, as BLAS below: it doubles the time that importing theory takes
+        )
+
         n = len(rows)
         return csr_array((np.ones(n), np.arange(n), starts), shape=(segments, n)) @ rows
     sums = xp.zeros((segments, *rows.shape[1:]), dtype=xp.float64, device=device(rows))
@@ -174,7 +176,10 @@ def add_gram(total: Any, rows: Any) -> None:
     """Add rows^T rows to the float64 `total` (d, d) in place; NumPy fills the lower triangle alone."""
     if not is_numpy_array(rows):
         total += array_namespace(rows).astype(rows.T @ rows, total.dtype)
-    elif rows.dtype == np.float64:
+        return
+    from scipy.linalg.blas import dsyrk, ssyrk
+
+    if rows.dtype == np.float64:
         dsyrk(1.0, rows.T, beta=1.0, c=total.T, overwrite_c=1)
     else:
         total += ssyrk(1.0, rows.T).T
