@@ -25,13 +25,15 @@ def main(
     map_: Annotated[str, typer.Option("--map", help="Coarse map.")] = "mod",
     components: Annotated[list[int], typer.Option(help="R, repeated for several.")] = [1, 2, 4, 8],  # noqa: B006
     axes: Annotated[int, typer.Option(help="Where Gaussians are sought; 0: in all dimensions.")] = 10,
+    held_out: Annotated[bool, typer.Option(help="Predict on one half what is counted on the other.")] = False,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """One table a rule: the observed accuracy of each coarse class, and the predictions with their errors in points."""
     x, y = (np.concatenate(list(source.blocks(2**16))) for source in open_shard(features, labels))
     coarse = coarse_map(map_, int(y.max()) + 1)
-    rows = list(compare(x, y, coarse, components, axes=axes or None, seed=seed))
-    print(f"{x.shape[0]} samples in {x.shape[1]} dimensions, seed {seed}")
+    rows = list(compare(x, y, coarse, components, axes=axes or None, held_out=held_out, seed=seed))
+    how = "held out" if held_out else "the same samples"
+    print(f"{x.shape[0]} samples in {x.shape[1]} dimensions, seed {seed}, {how}")
     for rule in RULES:
         print(f"\n| {rule} | " + " | ".join(f"R = {R}" for R in components) + " | observed | s.e. |")
         print("| --- " * (len(components) + 3) + "|")

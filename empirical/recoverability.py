@@ -1,8 +1,9 @@
 """T10 on the features of a real network: what R Gaussians a class predict, against what three rules sort right.
 
-The samples of each class are dealt to two halves. One half gives the mixture, hence the predictions, and the class
-means and covariances of the nearest-centre rule and of linear discriminant analysis; the other half is what they are
-counted on, and what k-means clusters. So nothing is predicted on the samples that it was fitted to.
+Two comparisons. On the same samples, the mixture's predictions stand against the rules learned from and counted on the
+samples that it was fitted to: what differs is the shape of the classes, without sampling error. Held out, the samples
+of each class are dealt to two halves: one gives the mixture, the class means and the covariances, the other is what the
+rules are counted on and what k-means clusters; both halves' sampling errors come on top.
 
 Source: this project, T10 (theory/mixture_two_means.py).
 """
@@ -52,15 +53,17 @@ def compare(
     components: Sequence[int] = (1, 2, 4, 8),
     *,
     axes: int | None = AXES,
+    held_out: bool = False,
     seed: int = 0,
 ) -> Iterator[Row]:
     """Rows for every coarse class of two fine classes, every rule and every number of Gaussians.
 
     Args:
         features: (N, d). fine: (N,). coarse_map: (C,).
-        components: R, each >= 1 and at most a quarter of the samples of a class.
+        components: R, each >= 1 and at most a quarter of the samples of a class (held out).
         axes: look for the Gaussians in so many principal axes of the coarse class and along the difference of its class
             means; None, in all dimensions. Their moments are those of all dimensions in either case.
+        held_out: predict on one half of the samples what is counted on the other; else both on all.
         seed: of the halves, of the fits and of k-means.
 
     Raises:
@@ -74,33 +77,36 @@ def compare(
         raise ValueError("coarse_map must send exactly two fine classes to some coarse class, got none")
     rng = np.random.default_rng(seed)
     for k, pair in enumerate(pairs):
-        if len(pair) == 2:
-            mine = np.isin(labels, pair)
-            yield from _pair_rows(
-                k, x[mine], (labels[mine] == pair[1]).astype(int), components, axes, seed, rng
-            )
+        if len(pair) != 2:
+            continue
+        mine = np.isin(labels, pair)
+        label = (labels[mine] == pair[1]).astype(int)
+        everything = np.ones(label.size, dtype=bool)
+        half = _halves(label, rng) if held_out else everything
+        parts = half, ~half if held_out else everything
+        yield from _pair_rows(k, x[mine], label, parts, components, axes, seed)
 
 
 def _pair_rows(
     coarse: int,
     x: Array,
     label: NDArray[np.int64],
+    parts: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     components: Sequence[int],
     axes: int | None,
     seed: int,
-    rng: np.random.Generator,
 ) -> Iterator[Row]:
-    half = _halves(label, rng)
-    counted = ~half
-    one_each = Mixture.fit(x[half], label[half], [0, 0])
-    directions = None if axes is None else _directions(x[half], one_each, axes)
+    """Rows of one coarse class: samples (n, d), labels 0 and 1, and masks of those fitted and of those counted."""
+    fitted, counted = parts
+    one_each = Mixture.fit(x[fitted], label[fitted], [0, 0])
+    directions = None if axes is None else _directions(x[fitted], one_each, axes)
     observed = {
         "LDA": _counted(discriminant(one_each), x[counted], label[counted]),
         "nearest centre": _counted(bisector(one_each), x[counted], label[counted]),
         "2-means": _k_means(x[counted], label[counted], seed),
     }
     for R in components:
-        mixture = Mixture.fit(x[half], label[half], [0, 0], R, directions=directions, seed=seed)
+        mixture = Mixture.fit(x[fitted], label[fitted], [0, 0], R, directions=directions, seed=seed)
         for name, rule in RULES.items():
             predicted = rule(mixture).accuracy(mixture)
             yield Row(coarse, name, R, predicted, observed[name], int(counted.sum()))

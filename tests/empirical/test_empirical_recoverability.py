@@ -24,7 +24,7 @@ def draw(n, seed=0, dim=4):
 
 @pytest.fixture(scope="module")
 def rows():
-    return list(compare(*draw(12_000), COARSE, components=(1, 2), axes=None))
+    return list(compare(*draw(12_000), COARSE, components=(1, 2), axes=None, held_out=True))
 
 
 def test_there_is_a_row_for_each_pair_rule_and_number_of_gaussians(rows):
@@ -41,8 +41,14 @@ def test_the_right_number_of_gaussians_predicts_within_sampling_error(rows):
             assert abs(row.error) < bound < 0.08, row
 
 
+def test_on_the_same_samples_only_the_shape_of_the_classes_differs():
+    """A third of the held-out bound: neither half's sampling error is in it."""
+    for row in compare(*draw(12_000), COARSE, components=(2,), axes=None):
+        assert abs(row.error) < 4 * np.sqrt(row.observed * (1 - row.observed) / row.samples), row
+
+
 def test_directions_that_miss_nothing_change_little(rows):
-    again = list(compare(*draw(12_000), COARSE, components=(1,), axes=2))
+    again = list(compare(*draw(12_000), COARSE, components=(1,), axes=2, held_out=True))
     first = [row for row in rows if row.components == 1]
     for one, other in zip(first, again, strict=True):
         assert one == other  # one Gaussian is sought nowhere
@@ -51,7 +57,7 @@ def test_directions_that_miss_nothing_change_little(rows):
 def test_labels_that_say_nothing_are_predicted_and_observed_at_one_half():
     """The halves share no sample: a rule fitted on one has no luck on the other."""
     x = np.random.default_rng(1).standard_normal((400, 50))
-    rows = list(compare(x, np.arange(400) % 2, [0, 0], components=(1,)))
+    rows = list(compare(x, np.arange(400) % 2, [0, 0], components=(1,), held_out=True))
     (lda,) = [row for row in rows if row.rule == "LDA"]
     assert lda.observed < 0.5 + 4 * np.sqrt(0.25 / 200)
     assert lda.predicted > 0.7  # 100 samples in 50 dimensions: what is fitted flatters itself
