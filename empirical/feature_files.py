@@ -251,14 +251,14 @@ def _numpy(tensor: Any) -> Block:
 
 
 def _csv(path: Path, name: str | None, role: str, labels: tuple[str, ...]) -> Source:
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:
         columns = next(csv.reader(file), [])
     if not columns or any(_is_number(c) for c in columns):
         raise _Refused(f"{path} must begin with a line of column names, got {columns[:4]}")
     kept = _columns(path, columns, name, role, labels)
 
     def blocks(size: int) -> Iterator[Block]:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             lines = csv.reader(file)
             next(lines)
             while rows := list(islice(lines, size)):
@@ -316,11 +316,7 @@ def _parquet(path: Path, name: str | None, role: str, labels: tuple[str, ...]) -
                 if sum(column.null_count for column in batch.columns):
                     raise _Refused(f"{path} must have no empty cell in {', '.join(kept[:4])}")
                 arrays = [_arrow(column) for column in batch.columns]
-                yield (
-                    arrays[0]
-                    if len(arrays) == 1 and (role == "labels" or arrays[0].ndim == 2)
-                    else (np.column_stack(arrays))
-                )
+                yield arrays[0] if role == "labels" else np.column_stack(arrays)
 
     return Source(str(path), rows, lambda size: _streamed(path, blocks(size)))
 
@@ -333,6 +329,8 @@ def _arrow(column: Any) -> Block:
         if lengths.min() != lengths.max():
             raise ValueError(f"lists must have one length, got {lengths.min()} to {lengths.max()}")
         return values.reshape(len(column), -1)
+    if "dictionary" in str(column.type):  # pandas' categories
+        column = column.dictionary_decode()
     values = column.to_numpy(zero_copy_only=False)
     return values.astype(str) if values.dtype == object else values
 

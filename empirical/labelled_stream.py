@@ -173,7 +173,7 @@ def _floats(name: str, block: Any, row: int) -> Any:
     if isinstance(block, np.ndarray):
         if block.dtype.kind not in "fiub":
             raise ValueError(f"{name} must hold real numbers, got dtype {block.dtype}")
-        if block.dtype.kind != "f" or block.dtype.itemsize > 8:
+        if block.dtype.kind != "f" or block.dtype.itemsize > 8 or not block.dtype.isnative:
             block = block.astype(np.float64)
     try:
         return checks.features("features", block)

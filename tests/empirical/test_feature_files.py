@@ -80,7 +80,32 @@ def parquet_of_lists(folder):
     return folder / "f.parquet", None, WORDS
 
 
-FORMATS = [npy, npz, npz_by_column, safetensors, table, table_with_a_named_column, parquet, parquet_of_lists]
+def parquet_of_categories(folder):
+    categories = pyarrow.array(WORDS.tolist()).dictionary_encode()
+    parquet_files.write_table(
+        pyarrow.table({"a": X[:, 0], "b": X[:, 1], "c": X[:, 2], "label": categories}), folder / "f.parquet"
+    )
+    return folder / "f.parquet", None, WORDS
+
+
+def csv_of_a_spreadsheet(folder):
+    write_csv(folder / "f.csv", {"label": WORDS.tolist()} | {f"x{i}": X[:, i].tolist() for i in range(3)})
+    (folder / "f.csv").write_bytes(b"\xef\xbb\xbf" + (folder / "f.csv").read_bytes())  # a byte-order mark
+    return folder / "f.csv", None, WORDS
+
+
+FORMATS = [
+    parquet_of_categories,
+    csv_of_a_spreadsheet,
+    npy,
+    npz,
+    npz_by_column,
+    safetensors,
+    table,
+    table_with_a_named_column,
+    parquet,
+    parquet_of_lists,
+]
 
 
 @pytest.mark.parametrize("size", [1, 5, 100])

@@ -80,7 +80,7 @@ def test_shards_of_every_type_and_with_missing_classes_merge_exactly(tmp_path, r
     order = np.argsort(Y, kind="stable")  # class 3 is missing from the first shard, class 0 from the others
     x = np.round(4 * X[order])  # whole numbers, exact in every type
     parts = np.array_split(np.arange(len(Y)), 3)
-    types = (np.float32, np.int16, np.float64)
+    types = (">f4", np.int16, np.float64)
     for i, (part, kind) in enumerate(zip(parts, types, strict=True)):
         np.savez(
             tmp_path / f"{i}.npz",
