@@ -159,7 +159,7 @@ def measure(
         ),
     ] = None,
     classifier: Annotated[
-        str | None, typer.Option(help="Weights and biases of the last layer, for NC3 and NC4.")
+        str | None, typer.Option(help="File of the last layer's weight and bias, for NC3 and NC4.")
     ] = None,
     covariance: Annotated[
         str, typer.Option(help="full, pooled or diagonal: what is kept of each class.")

@@ -81,8 +81,14 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is no JSON file: {error}") from error
 
 
-def read_whole(spec: Path | str, name: str) -> dict[str, Block]:
-    """Small arrays of an .npy, .npz or .safetensors file, by name; that of an .npy is called `name`."""
+def read_whole(
+    spec: Path | str, name: str, wanted: Callable[[list[str]], list[str]] = list
+) -> dict[str, Block]:
+    """The wanted arrays of an .npy, .npz or .safetensors file, by name, in memory; that of an .npy is called `name`.
+
+    Raises:
+        FileNotFoundError, ValueError: as open_shard.
+    """
     path = _existing(spec)
     if path.suffix not in (".npy", ".npz", ".safetensors"):
         raise ValueError(f"{name} must be a .npy, .npz or .safetensors file, got {path}")
@@ -93,9 +99,30 @@ def read_whole(spec: Path | str, name: str) -> dict[str, Block]:
             _require_whole_members(path)
             # Opened here, for np.load leaves a damaged archive open.
             with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-                return dict(file)
+                return {key: file[key] for key in wanted(file.files)}
         with safe_open(path, framework="pt") as file:
-            return {key: _numpy(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
+            return {key: _numpy(file.get_tensor(key)) for key in wanted(list(file.keys()))}
+
+
+def read_linear(spec: Path | str) -> tuple[Block, Block | None]:
+    """Weights (K, d) and, if there are any, biases (K,) of a linear layer; raises as read_whole.
+
+    The arrays "weight" and "bias" of a file, or "fc.weight" and "fc.bias"; or FILE:NAME; or a file of nothing else.
+    """
+    path, name = _split(spec)
+
+    def wanted(names: list[str]) -> list[str]:
+        layer = [n for n in names if n.rpartition(".")[2] in ("weight", "bias")]
+        return [n for n in names if n == name] if name else layer or names
+
+    arrays = read_whole(path, "classifier", wanted)
+    tables, vectors = ([a for a in arrays.values() if a.ndim == axes] for axes in (2, 1))
+    if len(tables) != 1 or len(vectors) > 1:
+        found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(
+            f"classifier must be one array (K, d) and at most one (K,), got {found or 'none'} in {path}"
+        )
+    return tables[0], vectors[0] if vectors else None
 
 
 def _opened(spec: Path | str, role: str, labels: tuple[str, ...]) -> Source:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from empirical import distributed
 from empirical.coarse_maps import coarse_map as named_map
-from empirical.feature_files import read_json, read_whole
+from empirical.feature_files import read_json, read_linear
 from empirical.labelled_stream import in_order, labelled_stream
 from sims.run_folder import environment
 from theory import Moments, checks, observables
@@ -308,15 +308,7 @@ class Classifier:
 
 
 def _classifier(given: Any, num_coarse: int, num_classes: int) -> Classifier:
-    if isinstance(given, (str, Path)):
-        arrays = read_whole(given, "classifier")
-        tables, vectors = ([a for a in arrays.values() if a.ndim == axes] for axes in (2, 1))
-        if len(tables) != 1 or len(vectors) > 1:
-            shapes = {name: a.shape for name, a in arrays.items()}
-            raise ValueError(
-                f"classifier must hold one (K, d) array and at most one (K,), got {shapes} in {given}"
-            )
-        given = (tables[0], vectors[0] if vectors else None)
+    given = read_linear(given) if isinstance(given, (str, Path)) else given
     weights, biases = given if isinstance(given, tuple) else (given, None)
     weights = host(checks.float64("classifier", weights))
     checks.shape("classifier", weights, ("K", "d"))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from empirical.feature_files import open_shard, read_json, read_whole
+from empirical.feature_files import open_shard, read_json, read_linear
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet_files = pytest.importorskip("pyarrow.parquet")
@@ -165,7 +165,7 @@ def test_nothing_is_unpickled(tmp_path):
         with pytest.raises(ValueError, match="damaged, truncated or no"):
             open_shard(path, labels)
     with pytest.raises(ValueError, match="damaged, truncated or no"):
-        read_whole(tmp_path / "x.npy", "classifier")
+        read_linear(tmp_path / "x.npy")
     assert not (tmp_path / "owned").exists()
 
 
@@ -234,18 +234,28 @@ def test_empty_cells_of_parquet_are_refused(tmp_path):
         list(open_shard(tmp_path / "f.parquet")[0].blocks(4))
 
 
-def test_small_files_are_read_whole(tmp_path):
-    np.savez(tmp_path / "a.npz", weight=X, bias=X[0])
-    assert read_whole(tmp_path / "a.npz", "classifier").keys() == {"weight", "bias"}
+def test_a_classifier_is_found_beside_other_arrays(tmp_path):
+    np.savez(tmp_path / "a.npz", **{"fc.weight": X, "fc.bias": X[:, 0], "features": X, "labels": NUMBERS})
+    save_file(
+        {"weight": torch.from_numpy(X).half(), "features": torch.from_numpy(X)}, tmp_path / "a.safetensors"
+    )
     np.save(tmp_path / "a.npy", X)
-    np.testing.assert_array_equal(read_whole(tmp_path / "a.npy", "classifier")["classifier"], X)
-    save_file({"fc.weight": torch.from_numpy(X)}, tmp_path / "a.safetensors")
-    np.testing.assert_array_equal(read_whole(tmp_path / "a.safetensors", "classifier")["fc.weight"], X)
-    (tmp_path / "a.json").write_text("{")
-    for call in (
-        lambda: read_whole(tmp_path / "a.json", "classifier"),
-        lambda: read_json(tmp_path / "a.json"),
+    for spec, bias in (
+        ("a.npz", True),
+        ("a.npz:features", False),
+        ("a.safetensors", False),
+        ("a.npy", False),
     ):
+        weights, biases = read_linear(f"{tmp_path}/{spec}")
+        np.testing.assert_allclose(weights, X, rtol=2**-10)
+        assert (biases is not None) == bias
+    np.savez(tmp_path / "b.npz", a=X, b=X)
+    with pytest.raises(
+        ValueError, match=r"one array \(K, d\) and at most one \(K,\), got a \(23, 3\), b \(23, 3\)"
+    ):
+        read_linear(tmp_path / "b.npz")
+    (tmp_path / "a.json").write_text("{")
+    for call in (lambda: read_linear(tmp_path / "a.json"), lambda: read_json(tmp_path / "a.json")):
         with pytest.raises(ValueError, match=r"a\.json"):
             call()
 
