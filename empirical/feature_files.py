@@ -60,8 +60,8 @@ def open_shard(features: Path | str, labels: Path | str | None = None) -> tuple[
         ValueError: an unknown ending, a damaged file, or an array that is missing or ambiguous.
         RuntimeError: .parquet without pyarrow.
     """
-    file, _ = _split(features)
-    label_file, column = (file, None) if labels is None else _split(labels)
+    file, _ = split_spec(features)
+    label_file, column = (file, None) if labels is None else split_spec(labels)
     excluded = (*LABEL_NAMES, column) if column and file == label_file else LABEL_NAMES
     return _opened(features, "features", excluded), _opened(labels or file, "labels", excluded)
 
@@ -104,36 +104,15 @@ def read_whole(
             return {key: _numpy(file.get_tensor(key)) for key in wanted(list(file.keys()))}
 
 
-def read_linear(spec: Path | str) -> tuple[Block, Block | None]:
-    """Weights (K, d) and, if there are any, biases (K,) of a linear layer; raises as read_whole.
-
-    The arrays "weight" and "bias" of a file, or "fc.weight" and "fc.bias"; or FILE:NAME; or a file of nothing else.
-    """
-    path, name = _split(spec)
-
-    def wanted(names: list[str]) -> list[str]:
-        layer = [n for n in names if n.rpartition(".")[2] in ("weight", "bias")]
-        return [n for n in names if n == name] if name else layer or names
-
-    arrays = read_whole(path, "classifier", wanted)
-    tables, vectors = ([a for a in arrays.values() if a.ndim == axes] for axes in (2, 1))
-    if len(tables) != 1 or len(vectors) > 1:
-        found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise ValueError(
-            f"classifier must be one array (K, d) and at most one (K,), got {found or 'none'} in {path}"
-        )
-    return tables[0], vectors[0] if vectors else None
-
-
 def _opened(spec: Path | str, role: str, labels: tuple[str, ...]) -> Source:
-    path, name = _split(spec)
+    path, name = split_spec(spec)
     if path.suffix not in READERS:
         raise ValueError(f"{role} must be a file ending in {', '.join(READERS)}; got {path}")
     with _whole_or_named(path):
         return READERS[path.suffix](path, name, role, labels)
 
 
-def _split(spec: Path | str) -> tuple[Path, str | None]:
+def split_spec(spec: Path | str) -> tuple[Path, str | None]:
     """FILE:NAME in its two parts; a file whose own name holds a colon is itself."""
     if Path(spec).exists():
         return Path(spec), None

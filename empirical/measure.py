@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from empirical import distributed
+from empirical.classifier import Classifier, as_classifier
 from empirical.coarse_maps import coarse_map as named_map
-from empirical.feature_files import read_json, read_linear
+from empirical.feature_files import read_json
 from empirical.labelled_stream import in_order, labelled_stream
 from sims.run_folder import environment
 from theory import Moments, checks, observables
@@ -146,7 +147,7 @@ def measure(
         raise ValueError(f"level must be > 0 and < 1, got {level}")
     stream = labelled_stream(features, labels, num_classes or _length(coarse_map))
     coarse, coarse_names = _coarse_classes(coarse_map, stream.class_names)
-    weights = None if classifier is None else _classifier(classifier, len(coarse_names), len(coarse))
+    weights = None if classifier is None else as_classifier(classifier, len(coarse_names), len(coarse))
     grouped: GroupedMoments | None = None
     for x, y in tracked(stream.batches, "reading features", total=stream.total, show=progress):
         if grouped is None:
@@ -296,31 +297,6 @@ def _estimate(name: str, value: Any, left_out: list[Values], level: float) -> Es
     low, high = interval(whole, values, level)
     largest = 1.0 if name.startswith(SHARES) else np.inf
     return Estimate(whole, np.clip(low, 0.0, largest), np.clip(high, 0.0, largest))
-
-
-@dataclass(frozen=True, eq=False)
-class Classifier:
-    """The last layer: weights (K, d), biases (K,) or None, and whether its rows are coarse classes."""
-
-    weights: Array
-    biases: Array | None
-    coarse: bool
-
-
-def _classifier(given: Any, num_coarse: int, num_classes: int) -> Classifier:
-    given = read_linear(given) if isinstance(given, (str, Path)) else given
-    weights, biases = given if isinstance(given, tuple) else (given, None)
-    weights = host(checks.float64("classifier", weights))
-    checks.shape("classifier", weights, ("K", "d"))
-    if biases is not None:
-        biases = host(checks.float64("the classifier's biases", biases))
-    if len(weights) not in (num_coarse, num_classes):
-        cure = "; one row for two classes, A, is given as [-A, A]" if len(weights) == 1 else ""
-        raise ValueError(
-            f"classifier must have a row for each of {num_coarse} coarse or {num_classes} classes, "
-            f"got {len(weights)}{cure}"
-        )
-    return Classifier(weights, biases, coarse=len(weights) == num_coarse)
 
 
 def _coarse_classes(spec: CoarseMap, class_names: list[str]) -> tuple[NDArray[np.int64], list[str]]:

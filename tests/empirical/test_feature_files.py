@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from empirical.feature_files import open_shard, read_json, read_linear
+from empirical.feature_files import open_shard, read_whole
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet_files = pytest.importorskip("pyarrow.parquet")
@@ -165,7 +165,7 @@ def test_nothing_is_unpickled(tmp_path):
         with pytest.raises(ValueError, match="damaged, truncated or no"):
             open_shard(path, labels)
     with pytest.raises(ValueError, match="damaged, truncated or no"):
-        read_linear(tmp_path / "x.npy")
+        read_whole(tmp_path / "x.npy", "classifier")
     assert not (tmp_path / "owned").exists()
 
 
@@ -232,32 +232,6 @@ def test_empty_cells_of_parquet_are_refused(tmp_path):
     parquet_files.write_table(pyarrow.table({"a": [1.0, None], "label": [0, 1]}), tmp_path / "f.parquet")
     with pytest.raises(ValueError, match="must have no empty cell in a"):
         list(open_shard(tmp_path / "f.parquet")[0].blocks(4))
-
-
-def test_a_classifier_is_found_beside_other_arrays(tmp_path):
-    np.savez(tmp_path / "a.npz", **{"fc.weight": X, "fc.bias": X[:, 0], "features": X, "labels": NUMBERS})
-    save_file(
-        {"weight": torch.from_numpy(X).half(), "features": torch.from_numpy(X)}, tmp_path / "a.safetensors"
-    )
-    np.save(tmp_path / "a.npy", X)
-    for spec, bias in (
-        ("a.npz", True),
-        ("a.npz:features", False),
-        ("a.safetensors", False),
-        ("a.npy", False),
-    ):
-        weights, biases = read_linear(f"{tmp_path}/{spec}")
-        np.testing.assert_allclose(weights, X, rtol=2**-10)
-        assert (biases is not None) == bias
-    np.savez(tmp_path / "b.npz", a=X, b=X)
-    with pytest.raises(
-        ValueError, match=r"one array \(K, d\) and at most one \(K,\), got a \(23, 3\), b \(23, 3\)"
-    ):
-        read_linear(tmp_path / "b.npz")
-    (tmp_path / "a.json").write_text("{")
-    for call in (lambda: read_linear(tmp_path / "a.json"), lambda: read_json(tmp_path / "a.json")):
-        with pytest.raises(ValueError, match=r"a\.json"):
-            call()
 
 
 def test_arrays_that_claim_more_than_they_hold_cost_no_memory(tmp_path):
