@@ -132,6 +132,10 @@ def test_values_come_back_in_the_promised_type():
 def test_weights_are_scaled_to_sum_to_one_and_left_alone_where_they_do():
     exact = np.array([0.25, 0.75])
     assert checks.probabilities("p", exact, 2) is exact
+    rounded = np.array([0.5, 0.5 - 3.4e-16])  # within 4e-16 an entry
+    assert checks.probabilities("p", rounded, 2) is rounded
+    further = np.array([0.5, 0.5 - 9e-16])
+    assert checks.probabilities("p", further, 2) is not further
     off = np.array([0.25, 0.75 + 5e-7])
     assert checks.probabilities("p", off, 2).sum() == pytest.approx(1, abs=2e-16)
     assert checks.probabilities(
