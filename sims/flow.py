@@ -191,7 +191,7 @@ class _Start:
 def _integrator(start: _Start, targets: ArrayLike, rtol: float) -> _Integrator | gate_flow.GateIntegrator:
     """The method that suits the problem (see the module)."""
     activation, slope, loss = (start.config[name] for name in ("activation", "slope", "loss"))
-    if gate_flow.applies(start.mixture, activation, loss):
+    if gate_flow.applies(start.mixture, activation, slope, loss):
         return gate_flow.GateIntegrator(
             start.mixture,
             np.asarray(targets, dtype=np.float64),

@@ -81,7 +81,7 @@ def population_flows(
     def hidden(W: Array) -> Moments:
         return kinematics.propagate(moments, W, activation, slope=slope).pool(mixture.fine_map)
 
-    if not applies(mixture, activation, loss):
+    if not applies(mixture, activation, slope, loss):
         one = [
             population_flow(mixture, w, a, targets=goal, times=t, rtol=rtol, **network)  # type: ignore[arg-type]
             for w, a in zip(W, A, strict=True)

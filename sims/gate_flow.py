@@ -27,7 +27,6 @@ from theory import Mixture
 
 MAX_STEPS = 200_000  # between two recorded times; ordinary flows take 50
 ROUNDS = 6  # of feedback; each gains a few digits, and a step that needs more is halved
-SETTLED = 0.1  # times rtol: a change of the feedback that needs no further round
 SAFETY = 0.9  # steps are this much shorter than the series allows
 MOST_MOVED = (
     30.0  # entries of a set's transformation, beyond which its neurons are written down anew (rounding)
@@ -35,14 +34,14 @@ MOST_MOVED = (
 MOST_CLASSES = 62  # gates are bits of an integer
 
 
-def applies(mixture: Mixture, activation: str, loss: str) -> bool:
+def applies(mixture: Mixture, activation: str, slope: float, loss: str) -> bool:
     """Whether this integrator is made for the problem: (leaky) ReLU, squared loss, orthogonal means, no noise."""
     means = mixture.moments.means
     norms = np.linalg.norm(means, axis=1)
     rounding = 8 * means.shape[1] * np.finfo(float).eps
     overlaps = np.abs(means @ means.T - np.diag(norms**2))
     return (
-        activation in ("relu", "leaky_relu")
+        (activation == "relu" or (activation == "leaky_relu" and slope >= 0))
         and loss == "squared"
         and not mixture.moments.covariances.any()
         and len(means) <= MOST_CLASSES
@@ -123,15 +122,12 @@ class GateIntegrator:
                 trial.good & (trial.step == left), span, time[running] + trial.good * trial.step
             )
             step[running] = trial.step * trial.next
-            if np.any(step[running] <= 4 * np.finfo(float).eps * span):
+            if np.any((time < span) & (step <= 4 * np.finfo(float).eps * span)):
                 break
             _accept(sets, trial)
-        raise RuntimeError(self._collapsed(start + time, step))
-
-    def _collapsed(self, time: Array, step: Array) -> str:
-        b = int(np.argmin(step))
-        return (
-            f"gradient flow of network {b} stopped at t = {time[b]:.6g}: its step fell to {step[b]:.2g}, or "
+        b = int(np.argmin(np.where(time < span, step, np.inf)))
+        raise RuntimeError(
+            f"gradient flow of network {b} stopped at t = {start + time[b]:.6g}: its step fell to {step[b]:.2g}, or "
             f"{MAX_STEPS} steps were not enough. Raise rtol = {self.rtol}, or lower the scale of W0 and A0."
         )
 
@@ -152,7 +148,7 @@ class GateIntegrator:
             change = np.sum(
                 inputs.rates * step * np.sum(np.abs(crossing.forcing - forcing), axis=0), axis=(0, 1)
             )
-            again = np.flatnonzero(change > SETTLED * self.rtol)
+            again = np.flatnonzero(change > self.rtol)
             if not again.size or rounds == ROUNDS:
                 break
             forcing[..., again] = crossing.forcing[..., again]
@@ -233,8 +229,10 @@ def _crossing(
 
 
 def _signs(residual: Array) -> Array:
-    """Sign of g_c over the whole step for one output, 0 where it may change; (C, B)."""
+    """Sign of g_c over the whole step, 0 where it may change, or with more than one output; (C, B)."""
     start, rest = residual[0, :, 0], np.sum(np.abs(residual[1:, :, 0]), axis=0)
+    if residual.shape[2] > 1:
+        return np.zeros_like(start)
     return np.where(np.abs(start) > rest, np.sign(start), 0)
 
 

@@ -177,7 +177,11 @@ def test_time_zero_and_a_network_without_open_gates_stay_put():
     ],
 )
 def test_it_applies_to_orthogonal_points_and_the_squared_loss(mixture, activation, loss, expected):
-    assert applies(mixture, activation, loss) is expected
+    assert applies(mixture, activation, 0.1, loss) is expected
+
+
+def test_a_negative_slope_where_gates_can_slide_is_left_to_scipy():
+    assert not applies(Mixture.orthonormal(2, 2), "leaky_relu", -0.1, "squared")
 
 
 def test_other_means_fall_back_on_scipy():
