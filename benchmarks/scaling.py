@@ -2,8 +2,8 @@
 
     python benchmarks/scaling.py [--out docs/figures]
 
-Prints the exponents of each size, fitted to the logarithms, and draws scaling.png. The least of five processor times is
-taken, on one thread.
+Prints the exponents fitted to the logarithms, over all sizes and between the two largest, and draws scaling.png. The
+least of three processor times is taken, on one thread.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from sims import population_loss
 from sims.initial_weights import gaussian
@@ -21,11 +23,7 @@ from sims.plotting import PAGE, PALETTE, paper_style, save
 from theory import Mixture, Moments, MomentsAccumulator
 from theory.targets import one_hot
 
-SIZES = {
-    "population gradient": [(m, J) for m in (32, 64, 128) for J in (16, 64, 256)],
-    "Moments": [(N, d) for N in (5_000, 20_000, 80_000) for d in (64, 128, 256, 512)],
-}
-LETTERS = {"population gradient": ("m", "C R"), "Moments": ("N", "d")}
+Array = NDArray[np.float64]
 
 
 def gradient(m: int, components: int) -> Callable[[], object]:
@@ -46,13 +44,52 @@ def moments(N: int, d: int) -> Callable[[], object]:
     return lambda: MomentsAccumulator(10, d).update(x, y)
 
 
+class Law(NamedTuple):
+    """What a cost should be: the product of two sizes, one of them squared."""
+
+    maker: Callable[[int, int], Callable[[], object]]
+    letters: tuple[str, str]
+    squared: int  # which of the two
+    label: str
+    sizes: list[tuple[int, int]]
+
+
+LAWS = {
+    "population gradient": Law(
+        gradient, ("m", "C R"), 0, "$m^2 C R$", [(m, J) for J in (16, 64, 256) for m in (32, 64, 128)]
+    ),
+    "Moments": Law(
+        moments,
+        ("N", "d"),
+        1,
+        "$N d^2$",
+        [(N, d) for N in (2_000, 8_000, 32_000) for d in (128, 256, 512, 1024)],
+    ),
+}
+
+
 def seconds(work: Callable[[], object]) -> float:
     times = []
-    for _ in range(6):
+    for _ in range(4):
         start = time.process_time()
         work()
         times.append(time.process_time() - start)
     return min(times[1:])
+
+
+def exponents(name: str, sizes: Array, times: Array) -> str:
+    """The exponent of each size, and of the one that the law squares between its two largest values."""
+    design = np.column_stack([np.log(sizes), np.ones(len(sizes))])
+    first, second = np.linalg.lstsq(design, np.log(times), rcond=None)[0][:2]
+    squared = LAWS[name].squared
+    top = sizes[:, 1 - squared] == sizes[:, 1 - squared].max()
+    (low, high), (before, after) = sizes[top, squared][-2:], times[top][-2:]
+    local = np.log(after / before) / np.log(high / low)
+    letters = LAWS[name].letters
+    return (
+        f"{name}: {letters[0]}^{first:.2f} ({letters[1]})^{second:.2f}; "
+        f"{letters[squared]}^{local:.2f} from {low} to {high}"
+    )
 
 
 def main() -> None:
@@ -61,30 +98,20 @@ def main() -> None:
     )
     parser.add_argument("--out", default="figures")
     options = parser.parse_args()
-    makers = {"population gradient": gradient, "Moments": moments}
     with paper_style():
         figure = Figure(figsize=(PAGE, 2.5))
-        for axes, (name, maker) in zip(figure.subplots(1, 2), makers.items(), strict=True):
-            sizes = np.array(SIZES[name])
-            times = np.array([seconds(maker(*size)) for size in SIZES[name]])
-            design = np.column_stack([np.log(sizes), np.ones(len(sizes))])
-            exponents = np.linalg.lstsq(design, np.log(times), rcond=None)[0][:2]
-            first, second = LETTERS[name]
-            law = (sizes[:, 0] ** 2 * sizes[:, 1]) if name != "Moments" else sizes[:, 0] * sizes[:, 1] ** 2
-            slope = np.polyfit(np.log(law), np.log(times), 1)[0]
-            label = "$m^2 C R$" if name != "Moments" else "$N d^2$"
-            print(
-                f"{name}: {first}^{exponents[0]:.2f} ({second})^{exponents[1]:.2f}; against the law {slope:.2f}"
-            )
+        for axes, (name, law) in zip(figure.subplots(1, 2), LAWS.items(), strict=True):
+            sizes = np.array(law.sizes)
+            times = np.array([seconds(law.maker(*size)) for size in law.sizes])
+            print(exponents(name, sizes, times), flush=True)
+            cost = np.prod(sizes, axis=1) * sizes[:, law.squared].astype(float)
             for i, value in enumerate(np.unique(sizes[:, 1])):
-                chosen = sizes[:, 1] == value
-                axes.loglog(
-                    law[chosen], times[chosen], "o", color=PALETTE[i], mfc="none", label=f"{second} = {value}"
-                )
-            ends = np.array([law.min(), law.max()], dtype=float)
-            anchor = np.exp(np.mean(np.log(times[law > np.median(law)] / law[law > np.median(law)])))
-            axes.loglog(ends, anchor * ends, "k-", lw=0.8, label=f"cost = {label}")
-            axes.set(xlabel=label, ylabel="processor time [s]", title=f"{name}, fitted exponent {slope:.2f}")
+                chosen, label = sizes[:, 1] == value, f"{law.letters[1]} = {value}"
+                axes.loglog(cost[chosen], times[chosen], "o", color=PALETTE[i], mfc="none", label=label)
+            ends = np.array([cost.min(), cost.max()])
+            axes.loglog(ends, times[cost.argmax()] * ends / ends[1], "k-", lw=0.8, label="slope 1")
+            slope = np.polyfit(np.log(cost), np.log(times), 1)[0]
+            axes.set(xlabel=law.label, ylabel="processor time [s]", title=f"{name}: fitted slope {slope:.2f}")
             axes.legend()
     print("written:", *save(figure, options.out, "scaling"))
 

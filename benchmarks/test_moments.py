@@ -54,6 +54,7 @@ def test_moments_of_ten_classes(contest, features):
             "bare float64 X^T X (torch)": lambda: X64.T @ X64,
             "bare float32 X^T X (numpy, ssyrk)": lambda: x.T @ x,
         },
+        rounds=5,
     )
     # Full against the peer's pooled, and yet ahead at equal precision.
     for products in ("float32", "float64"):
