@@ -29,6 +29,7 @@ from sims.sample_loss import DTYPES, Array, Arrays, SampleLoss, Samples, device_
 from sims.sampled_schemes import Descent, Rule, RungeKutta, Scheme, require_finite
 from theory import Moments, checks
 from theory.console import tracked
+from theory.theorems import balancedness
 
 PARTS = ("weights", "means", "covariances")
 
@@ -45,7 +46,8 @@ class SampledTrajectory:
         loss: (T, B) on the training samples, weight decay included
         moments: T lists of B Moments of h = phi(W x) over the training samples, one entry a fine class
         test_loss, test_moments: the same over the test samples; (T, 0) and empty where none were given
-        info: method, device, dtype, read_back; of a flow also step_error, (T, B), relative to the weights' norm
+        info: method, device, dtype, read_back; of a flow step_error, (T, B), relative to the weights' norm; and
+            balance_drift, (B,), as in `Trajectory`: how far T2's law is missed
     """
 
     times: Array
@@ -162,7 +164,7 @@ def sampled_descent(
     problem = _Problem.checked(x, fine, W0, A0, targets, test, dtype, device)
     objective = problem.objective(activation, slope, loss, weight_decay)
     rule = Rule(learning_rate, batch_size, momentum, nesterov, _seeds(seeds, len(problem.widths)))
-    _check_rule(rule, problem.train.count)
+    rule.check(problem.train.count)
     scheme = Descent(objective, problem.train, *problem.starts, rule)
     config = {"method": "descent", "activation": activation, "slope": slope, "loss": loss}
     config |= {"weight_decay": weight_decay, "steps": counts} | vars(rule)
@@ -280,11 +282,18 @@ def _assembled(
     tested = problem.test is not None
     if "step_error" in records[0]:
         info["step_error"] = column("step_error")
+    W, A = column("W"), column("A")
+    if (p := balancedness.DEGREES.get(info["activation"])) is not None:
+        starts = zip(*(part.cpu().double().numpy() for part in problem.starts), strict=True)
+        info["balance_drift"] = [
+            balancedness.drift(W0, A0, p, info["weight_decay"], times, W[:, b], A[:, b])
+            for b, (W0, A0) in enumerate(starts)
+        ]
     return SampledTrajectory(
         times,
         np.array(problem.widths),
-        column("W"),
-        column("A"),
+        W,
+        A,
         column("train.loss"),
         moments("train"),
         column("test.loss") if tested else np.empty((len(times), 0)),
@@ -328,16 +337,3 @@ def _seeds(seeds: Sequence[int] | None, networks: int) -> tuple[int, ...]:
     for b, seed in enumerate(chosen):
         checks.integer(f"seeds[{b}]", seed, 0)
     return tuple(int(seed) for seed in chosen)
-
-
-def _check_rule(rule: Rule, count: int) -> None:
-    if rule.batch_size is not None:
-        checks.integer("batch_size", rule.batch_size, 1)
-        if rule.batch_size > count:
-            raise ValueError(
-                f"batch_size must be in 1..{count}, the number of samples, got {rule.batch_size}"
-            )
-    if not 0 <= rule.momentum < 1:
-        raise ValueError(f"momentum must lie in [0, 1), got {rule.momentum}")
-    if rule.nesterov and not rule.momentum:
-        raise ValueError(f"momentum must be > 0 for nesterov, got {rule.momentum}")

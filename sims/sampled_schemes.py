@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sims.sample_loss import SampleLoss, Samples
+from theory import checks
 
 State = dict[str, Tensor]
 
@@ -90,6 +91,19 @@ class Rule:
     momentum: float
     nesterov: bool
     seeds: tuple[int, ...]
+
+    def check(self, count: int) -> None:
+        """Require values in range, for `count` samples."""
+        if self.batch_size is not None:
+            checks.integer("batch_size", self.batch_size, 1)
+            if self.batch_size > count:
+                raise ValueError(
+                    f"batch_size must be in 1..{count}, the number of samples, got {self.batch_size}"
+                )
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
+        if self.nesterov and not self.momentum:
+            raise ValueError(f"momentum must be > 0 for nesterov, got {self.momentum}")
 
 
 class Descent:

@@ -280,6 +280,8 @@ def test_flow_keeps_every_neurons_balance(activation):
         # A relative error e of the weights moves a square of theirs by 2 e, their larger degree p times.
         bound = 2 * p * found.info["step_error"][0, b] * norm**2 + 1e-12
         np.testing.assert_allclose(np.sum(W**2, 1) - p * np.sum(A**2, 0), predicted, rtol=0, atol=bound)
+        drift = balancedness.drift(W0[b], A0[b], p, decay, found.times, found[b].W, found[b].A)
+        assert found.info["balance_drift"][b] == pytest.approx(drift, abs=100 * EPS)
 
 
 @pytest.mark.T14
