@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from empirical import recover_command, train_command
+from empirical import discover_command, recover_command, train_command
 from empirical.prediction_config import Config
 from theory.console import console, run
 
@@ -50,6 +50,7 @@ def _program() -> None:
     """Real images with coarse labels."""
 
 
+app.command("discover", epilog=discover_command.EXAMPLES)(discover_command.discover)
 app.command("train", epilog=train_command.EXAMPLES)(train_command.train)
 app.command("recover", epilog=recover_command.EXAMPLES)(recover_command.recover)
 

@@ -33,13 +33,14 @@ Labels = NDArray[np.int64]
 METHODS = ("k-means", "guided-k-means", "guided-mixture")
 STARTS = 10  # of k-means
 MIXTURE_STARTS = 3
-COMPONENTS = 20  # principal components that the mixture sees
+COMPONENTS = 20  # principal components that the mixture sees, with at least
+PER_COMPONENT = 10  # samples each
 RIDGE = 1e-3  # of the probe: mean cross-entropy + RIDGE/2 ||weights||^2, on standardised features
 
 
 def class_mean_directions(features: ArrayLike, coarse: ArrayLike) -> Floats:
     """Centred coarse class means (K, D): they span what a classifier, were it known, would look at (NC3)."""
-    x, y = _checked(features, coarse)
+    x, y = checked(features, coarse)
     means = np.stack([x[y == k].mean(axis=0, dtype=np.float64) for k in range(y.max() + 1)])
     return means - means.mean(axis=0)
 
@@ -99,7 +100,7 @@ def cluster(
     Raises:
         ValueError: shapes that do not fit, an unknown method, or a coarse class of fewer samples than clusters.
     """
-    x, y = _checked(features, coarse)
+    x, y = checked(features, coarse)
     counts = _per_class("subclasses", subclasses, y)
     checks.one_of("method", method, METHODS)
     if method != "k-means":
@@ -107,7 +108,7 @@ def cluster(
     found = np.empty(len(y), dtype=np.int64)
     for k, count in enumerate(counts):
         members = np.flatnonzero(y == k)
-        split = _mixture if method == "guided-mixture" else _k_means
+        split = mixture_clusters if method == "guided-mixture" else _k_means
         found[members] = counts[:k].sum() + split(x[members], int(count), seed)
     return found
 
@@ -118,11 +119,13 @@ def _k_means(x: Floats, count: int, seed: int) -> Labels:
     return KMeans(count, n_init=STARTS, random_state=seed).fit_predict(x).astype(np.int64)
 
 
-def _mixture(x: Floats, count: int, seed: int) -> Labels:
+def mixture_clusters(x: Floats, count: int, seed: int) -> Labels:
+    """Clusters (n,) of features (n, D) by a Gaussian mixture with full covariances on leading principal components."""
     from sklearn.mixture import GaussianMixture
 
     mixture = GaussianMixture(count, n_init=MIXTURE_STARTS, random_state=seed)
-    return mixture.fit_predict(principal_components(x, COMPONENTS)).astype(np.int64)
+    components = max(1, min(COMPONENTS, len(x) // PER_COMPONENT))
+    return mixture.fit_predict(principal_components(x, components)).astype(np.int64)
 
 
 def principal_components(x: Floats, most: int) -> NDArray[np.float64]:
@@ -235,7 +238,7 @@ def cluster_and_probe(
     return results
 
 
-def _checked(features: ArrayLike, coarse: ArrayLike) -> tuple[Floats, Labels]:
+def checked(features: ArrayLike, coarse: ArrayLike) -> tuple[Floats, Labels]:
     """Features (N, D) and coarse labels (N,) that take every value 0..K-1."""
     x = checks.features("features", np.asarray(features))
     y = checks.labels("coarse", np.asarray(coarse), x)

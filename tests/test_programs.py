@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 ENVIRONMENT = dict(os.environ) | {"COLUMNS": "200", "TERM": "dumb"}
@@ -27,6 +28,7 @@ def program(*arguments, cwd=None):
         ["empirical"],
         ["empirical", "predict"],
         ["empirical", "measure"],
+        ["empirical", "discover"],
         ["paper_figs"],
     ],
 )
@@ -82,6 +84,30 @@ def test_predict_writes_table_figure_and_json_and_resumes(tmp_path):
     assert json.loads((tmp_path / "run" / "prediction.json").read_text())["rows"] == report["rows"]
 
 
+def test_discover_reads_files_and_writes_what_it_found(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.array(["bird", "fish"])[np.arange(200) % 2]
+    features = rng.standard_normal((200, 5)) + 4
+    features[:, 0] += 20 * (labels == "bird")
+    features[:, 1] += 9 * rng.integers(0, 2, 200) * (labels == "bird")
+    np.savez(tmp_path / "x.npz", features=features, labels=labels)
+    np.savez(tmp_path / "head.npz", weight=np.eye(1, 5), bias=np.zeros(1))
+    np.save(tmp_path / "images.npy", rng.random((200, 4, 4)))
+    arguments = ["--features", "x.npz", "--classifier", "head.npz", "--images", "images.npy", "--out", "out"]
+    result = program("empirical", "discover", *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    found = {
+        entry["class"]: entry
+        for entry in json.loads((tmp_path / "out/discovery.json").read_text())["classes"]
+    }
+    assert {name: entry["subclasses"] for name, entry in found.items()} == {"bird": 2, "fish": 1}
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names >= {"subclasses.csv", "subclasses.npz", "contact_sheet.pdf", "contact_sheet.png"}
+    short = program("empirical", "discover", "--features", "x.npz", "--images", "x.npz:labels", cwd=tmp_path)
+    assert short.returncode == 2
+    assert "images must have shape (200, H, W)" in short.stderr
+
+
 def test_a_figure_is_written_with_its_numbers(tmp_path):
     result = program("paper_figs", "collapse_of_scale", "--out", tmp_path, "--jobs", 1)
     assert result.returncode == 0, result.stderr
@@ -97,6 +123,8 @@ ERRORS = [
     (["sims", "verify", "--theorem", "T99"], "got 'T99'"),
     (["empirical", "predict", "--data", "fashion-mnits"], "fashion-mnist"),
     (["empirical", "predict", "--map", "modd"], "mod"),
+    (["empirical", "discover"], "discover needs --features or --data, and not both"),
+    (["empirical", "discover", "--features", "none.npz"], "no file none.npz"),
     (["empirical", "predict", "--map", "0,0,0,0,0,0,0,0,0,2"], "coarse_map"),
     (
         ["empirical", "predict", "--components", "many"],

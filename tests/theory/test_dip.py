@@ -1,0 +1,129 @@
+"""The dip against its definition as linear programmes, exact values and published quantiles; the test's level."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import linprog
+
+from theory import dip
+
+EPS = np.finfo(float).eps
+
+
+def by_definition(x):
+    """min over modes of min over F of sup |F_n - F|, F continuous, at n distinct values: a linear programme a mode.
+
+    The unknowns are F at the values and the error d; F is convex before the mode and concave after it.
+    """
+    x = np.sort(x)
+    n, gaps = len(x), np.diff(x)
+    step = np.zeros((n - 1, n + 1))  # slopes of F between values
+    step[np.arange(n - 1), np.arange(n - 1)], step[np.arange(n - 1), np.arange(1, n)] = -1 / gaps, 1 / gaps
+    eye, ones = np.eye(n, n + 1), np.eye(n + 1)[n]
+    near = np.vstack([-eye - ones, eye - ones])  # i/n - d <= F(x_i) <= (i - 1)/n + d
+    room = np.concatenate([-np.arange(1, n + 1) / n, np.arange(n) / n])
+    errors = []
+    for mode in range(n):
+        bend = np.diff(step, axis=0) * np.where(np.arange(1, n - 1) < mode, -1, 1)[:, None]
+        bend = bend[np.arange(1, n - 1) != mode]
+        matrix = np.vstack([near, bend, -step])
+        right = np.concatenate([room, np.zeros(len(bend) + n - 1)])
+        found = linprog(ones, matrix, right, bounds=[(0, 1)] * n + [(0, None)])
+        errors.append(found.fun)
+    return min(errors)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_dip_is_the_least_error_of_a_unimodal_distribution(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 13))
+    x = rng.standard_normal(n) + (seed % 3) * 2 * (rng.random(n) < 0.5)
+    assert dip.dip(x) == pytest.approx(by_definition(x), abs=1e-9)  # linprog's own tolerance
+
+
+def test_exact_values():
+    assert dip.dip(np.arange(10.0)) == pytest.approx(1 / 20, rel=8 * EPS)  # evenly spaced: 1/(2n), the least
+    assert dip.dip([0.0, 0.0, 1.0, 1.0]) == pytest.approx(1 / 4, rel=8 * EPS)  # two points: 1/4, the largest
+    assert dip.dip([3.0]) == 1 / 2
+
+
+def test_far_apart_halves_reach_a_quarter_in_the_limit():
+    x = np.linspace(0, 1, 500)
+    assert dip.dip(np.concatenate([x, x + 1e6])) == pytest.approx(1 / 4, abs=2 / 1000)
+
+
+@given(st.integers(0, 2**32), st.integers(2, 80), st.floats(0.01, 100), st.floats(-100, 100))
+def test_shift_scale_and_mirror_change_nothing(seed, n, scale, shift):
+    x = np.random.default_rng(seed).standard_normal(n)
+    whole = dip.dip(x)
+    assert 1 / (2 * n) - EPS <= whole <= 1 / 4 + EPS
+    # Rounding moves gaps by eps times the largest value; slopes are ratios with them.
+    bound = 1e3 * EPS * n * (1 + abs(shift) / scale) / np.diff(np.sort(x)).min()
+    assert dip.dip(scale * x + shift) == pytest.approx(whole, abs=bound)
+    assert dip.dip(-x) == pytest.approx(whole, abs=bound)
+
+
+PUBLISHED = {
+    50: 0.07027379,
+    200: 0.03684184,
+    1000: 0.0169344,
+}  # R package diptest, table qDiptab, 0.95 quantiles
+
+
+@pytest.mark.parametrize("n", PUBLISHED)
+def test_the_p_value_at_published_quantiles(n):
+    """A probability of 0.05 from 10,000 draws errs by 0.0022: 3 standard errors, for interpolation between sizes."""
+    row = [np.interp(np.log(n), np.log(dip.SIZES), column) for column in dip.QUANTILES.T]
+    tail = np.exp(np.interp(np.sqrt(n) * PUBLISHED[n], row, np.log(dip.TAIL)))
+    assert tail == pytest.approx(0.05, abs=3 * 0.0022)
+
+
+def test_the_table_is_what_its_recipe_gives():
+    """400 draws of another seed: their 0.8 quantile errs in probability by sqrt(0.2 * 0.8 / 400)."""
+    found, row = dip.uniform_quantiles(32, 400, seed=7), dip.QUANTILES[dip.SIZES == 32][0]
+    assert dip.TAIL[1] == 0.2
+    assert np.interp(found[1], row, dip.TAIL) == pytest.approx(0.2, abs=4 * 0.02)
+    assert np.all(np.diff(dip.QUANTILES, axis=1) > 0)
+
+
+def test_p_values_of_uniform_samples_are_below_a_level_as_often_as_it_says():
+    rng = np.random.default_rng(3)
+    p = np.array([dip.p_value(rng.random(60)) for _ in range(600)])
+    for level in (0.05, 0.2):
+        error = 4 * np.sqrt(level * (1 - level) / len(p))
+        assert abs(np.mean(p <= level) - level) <= error
+
+
+def test_two_clear_groups_are_found_and_a_gaussian_is_not():
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal(400)
+    assert dip.p_value(x) > 0.5
+    assert dip.p_value(x + 6 * (np.arange(400) % 2)) < 1e-6
+
+
+def test_beyond_the_table_p_values_go_on_falling():
+    values = [
+        dip.p_value(np.concatenate([np.linspace(0, 1, n), np.linspace(9, 10, n)])) for n in (20, 40, 80)
+    ]
+    assert np.all(np.diff(values) < 0)
+    assert values[-1] > 0
+
+
+def test_too_few_values_say_nothing():
+    assert dip.p_value([0.0, 0.0, 1.0, 1.0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        ([], "sample must hold at least one value, got none"),
+        ([[1.0]], "sample must have shape (n,), got (1, 1)"),
+        ([1.0, np.inf], "sample must be finite"),
+    ],
+)
+def test_bad_input_is_refused_by_name(sample, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        dip.dip(sample)
