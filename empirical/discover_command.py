@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
 from theory.console import console
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from empirical.discover import Discovery
 
 EXAMPLES = """
@@ -93,6 +94,8 @@ def discover(
 
 
 def _from_files(features: str, labels: str | None, classifier: str | None, images: str | None) -> Inputs:
+    import numpy as np
+
     from empirical.contact_sheet import check_images
     from empirical.labelled_stream import labelled_stream
 

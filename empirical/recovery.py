@@ -239,8 +239,9 @@ def cluster_and_probe(
 
 
 def checked(features: ArrayLike, coarse: ArrayLike) -> tuple[Floats, Labels]:
-    """Features (N, D) and coarse labels (N,) that take every value 0..K-1."""
+    """Features (N, D), in float32 at least, and coarse labels (N,) that take every value 0..K-1."""
     x = checks.features("features", np.asarray(features))
+    x = x.astype(np.promote_types(x.dtype, np.float32), copy=False)
     y = checks.labels("coarse", np.asarray(coarse), x)
     if not len(y) or y.min() < 0:
         raise ValueError(f"coarse must hold labels >= 0, got {y.min() if len(y) else 'none'}")

@@ -64,9 +64,11 @@ def test_unit_norm_leaves_a_row_of_zeros():
     np.testing.assert_array_equal(unit_norm(np.array([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0.0, 0.0]])
 
 
-def test_features_keep_their_dtype():
+def test_features_keep_their_dtype_but_half_precision_is_widened():
     x, coarse, _, A = hidden(1)
     assert look_where_theory_says(x.astype(np.float32), coarse, A).dtype == np.float32
+    found = cluster(x.astype(np.float16), coarse, 2, classifier=A)
+    assert np.mean(found == cluster(x, coarse, 2, classifier=A)) > 0.99
 
 
 @pytest.mark.parametrize("known", [True, False])
