@@ -96,29 +96,30 @@ def discover(
 def _from_files(features: str, labels: str | None, classifier: str | None, images: str | None) -> Inputs:
     import numpy as np
 
+    from empirical.classifier import read_linear
     from empirical.contact_sheet import check_images
     from empirical.labelled_stream import labelled_stream
 
     stream = labelled_stream(features, labels)
     batches = list(stream.batches)
     coarse = np.concatenate([y for _, y in batches])
-    pictures = None if images is None else _one_array(images, "images")
+    pictures = None if images is None else _images(images)
     if pictures is not None:
         check_images(pictures, len(coarse))  # refused before the work
-    weights = None if classifier is None else _one_array(classifier, "classifier")
+    weights = None if classifier is None else read_linear(classifier)[0]
     return Inputs(np.concatenate([x for x, _ in batches]), coarse, stream.class_names, weights, pictures)
 
 
-def _one_array(spec: str, name: str) -> NDArray[Any]:
-    """The array of FILE:NAME, or of FILE the only one that is no vector, which leaves out biases."""
-    from empirical.feature_files import read_whole
+def _images(spec: str) -> NDArray[Any]:
+    """The array of FILE:NAME, or of FILE the only one with axes for pixels."""
+    from empirical.feature_files import read_whole, split_spec
 
-    file, _, wanted = (spec, "", "") if Path(spec).exists() or ":" not in spec else spec.rpartition(":")
-    arrays = read_whole(file, name)
-    fitting = [key for key, array in arrays.items() if (key == wanted if wanted else array.ndim > 1)]
+    file, wanted = split_spec(spec)
+    arrays = read_whole(file, "images")
+    fitting = [key for key, array in arrays.items() if (key == wanted if wanted else array.ndim > 2)]
     if len(fitting) != 1:
         raise ValueError(
-            f"{name} must name one array as FILE:NAME, of {', '.join(sorted(arrays))}; got {spec}"
+            f"images must name one array as FILE:NAME, of {', '.join(sorted(arrays))}; got {spec}"
         )
     return arrays[fitting[0]]
 
