@@ -45,7 +45,7 @@ fuzz: $(INSTALLED)
 # The theory on the oldest NumPy and SciPy that pyproject.toml allows, in an environment of its own.
 oldest:
 	$(PYTHON) -m venv build/oldest
-	build/oldest/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/oldest.txt
+	build/oldest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' --requirement tests/oldest.txt
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 build/oldest/bin/python -m pytest tests/theory -n auto
 
 # Do the tests notice a wrong line of theory/? A random sample: make mutation SAMPLE=400 SEED=0, about an hour.

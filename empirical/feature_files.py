@@ -184,12 +184,15 @@ def _mapped(path: Path) -> Block:
 
 def _require_whole_members(path: Path) -> None:
     """Refuse arrays that claim more bytes than they have, which NumPy would allocate."""
-    with zipfile.ZipFile(path) as file:
-        for member in (m for m in file.infolist() if m.filename.endswith(".npy")):
-            with file.open(member) as stream:
-                shape, _, dtype = _header(stream)
-            if dtype.itemsize * math.prod(shape) > member.file_size:
-                raise ValueError(f"its {member.filename} claims shape {shape} in {member.file_size} bytes")
+    try:
+        with zipfile.ZipFile(path) as file:
+            members = [m for m in file.infolist() if m.filename.endswith(".npy")]
+            headers = [_header_of(file, member) for member in members]
+    except RuntimeError as error:  # an encrypted member, or packed in a way that zipfile does not know
+        raise ValueError(str(error)) from error
+    for member, (shape, _, dtype) in zip(members, headers, strict=True):
+        if dtype.itemsize * math.prod(shape) > member.file_size:
+            raise ValueError(f"its {member.filename} claims shape {shape} in {member.file_size} bytes")
 
 
 def _npz(path: Path, name: str | None, role: str, labels: tuple[str, ...]) -> Source:
@@ -218,6 +221,11 @@ def _npz(path: Path, name: str | None, role: str, labels: tuple[str, ...]) -> So
             stream.read()  # to the end, where the checksum is
 
     return Source(f"{path}:{chosen}", rows, lambda size: _streamed(path, blocks(size)))
+
+
+def _header_of(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    with file.open(member) as stream:
+        return _header(stream)
 
 
 def _header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -82,4 +82,4 @@ def test_the_oldest_versions_that_are_tested_are_those_allowed():
     tested = (ROOT / "tests" / "oldest.txt").read_text()
     for library in ("numpy", "scipy"):
         (least,) = [d.removeprefix(f"{library}>=") for d in allowed if d.startswith(f"{library}>=")]
-        assert f"{library}=={least}" in tested
+        assert f"{library}=={least}\n" in tested

@@ -254,3 +254,17 @@ def test_arrays_that_claim_more_than_they_hold_cost_no_memory(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("offset", "message"), [(8, "is encrypted"), (10, "compression method is not supported")]
+)
+def test_an_archive_that_zipfile_cannot_open_is_named(tmp_path, offset, message):
+    path = tmp_path / "x.npz"
+    np.savez(path, features=X, labels=NUMBERS)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + offset] = 1 if offset == 8 else 99
+    path.write_bytes(content)
+    for read in (open_shard, lambda f: read_whole(f, "x")):
+        with pytest.raises(ValueError, match=rf"x\.npz is damaged.*{message}"):
+            read(path)
