@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
-from empirical.two_layer import train
 from sims.initial_weights import gaussian
 from sims.population import population_loss
+from sims.sample_loss import SampleLoss, Samples
 from theory import Mixture, Moments
 from theory.targets import centred_one_hot
 
@@ -35,20 +38,16 @@ def cost(width: int, dim: int, components: int, repeats: int) -> tuple[float, fl
     W, A = gaussian(width, dim + 1, targets.shape[1], 0.5, rng)
     gradient = population_loss(mixture, targets=targets, weight_decay=1e-3)
 
-    def training(steps: int) -> None:
-        train(
-            x, fine, W, A, targets=targets, steps=steps, learning_rate=0.01, record_at=[steps], device="cpu"
-        )
-
-    theory, descent = [], []
-    for _ in range(repeats):
-        theory.append(_seconds(lambda: gradient(W, A)))
-        # What one call costs besides its steps (checks, the record) is common to both and cancels.
-        descent.append((_seconds(lambda: training(4)) - _seconds(lambda: training(1))) / 3)
-    return min(theory), min(descent)
+    where = {"dtype": torch.float32, "device": torch.device("cpu")}
+    samples = Samples.checked("", x, fine, targets, 1, dim + 1, where)
+    weights = (torch.tensor(w[None], **where) for w in (W, A))
+    descent = partial(SampleLoss("relu", 0.01, "squared", 1e-3), *weights, samples)
+    found = [(_seconds(partial(gradient, W, A)), _seconds(descent)) for _ in range(repeats + 1)][1:]
+    theory, training = np.min(found, axis=0)
+    return float(theory), float(training)
 
 
-def _seconds(work) -> float:
+def _seconds(work: Callable[[], Any]) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start

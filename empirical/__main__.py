@@ -79,10 +79,10 @@ def predict(
         str, typer.Option(help="Gaussians fitted to each fine class, or auto: by held-out likelihood.")
     ] = str(DEFAULTS.components),
     shape: Annotated[
-        str, typer.Option(help="spherical or full: of the Gaussians while they are looked for.")
+        str, typer.Option(help="full or spherical: of the Gaussians while they are looked for.")
     ] = DEFAULTS.shape,
     fit_in: Annotated[
-        str, typer.Option(help="all or class-means: where to look for them.")
+        str, typer.Option(help="class-means or all: where to look for them.")
     ] = DEFAULTS.fit_in,
     dim: Annotated[int, typer.Option(min=1, help="Principal components kept.")] = DEFAULTS.dim,
     width: Annotated[int, typer.Option(min=1, help="Neurons.")] = DEFAULTS.width,

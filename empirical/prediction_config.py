@@ -19,8 +19,8 @@ class Config:
         map: coarse map by name or list (empirical.coarse_maps)
         components: R, Gaussians fitted to each fine class, or "auto" for the R of 1, 2, 4, 8, 16 that is likeliest on
             samples held out of the fit
-        shape: of the Gaussians in the search, "spherical" or "full" (theory.mixture_fit)
-        fit_in: "all" looks for them in all of the inputs, "class-means" in the span of the fine class means
+        shape: of the Gaussians in the search, "full" or "spherical" (theory.mixture_fit)
+        fit_in: "class-means" looks for them in the span of the fine class means, "all" in all of the inputs
         dim: principal components kept
         width: m
         steps, learning_rate, momentum, weight_decay: of the descent
@@ -34,8 +34,8 @@ class Config:
 
     map: str = "mod"
     components: int | str = 4
-    shape: str = "spherical"
-    fit_in: str = "all"
+    shape: str = "full"
+    fit_in: str = "class-means"
     dim: int = 32
     width: int = 32
     steps: int = 1200

@@ -119,10 +119,11 @@ class Mixture:
         classes, equal the samples' own to rounding (theory.mixture_fit).
 
         Args:
-            shape: of the Gaussians in the search, "full" or "spherical". The second predicts networks best
-                (docs/results/prediction.md); the first finds the components of a true mixture. The covariances of
-                the result are full either way.
+            shape: of the Gaussians in the search, "full" or "spherical"; the first finds the components of a true
+                mixture. The covariances of the result are full either way.
             directions: (d, q), to look for components in x @ directions alone, the moments being those of all of x.
+                Full in `class_mean_directions`, and spherical in all of x, are what predicts networks
+                (docs/results/prediction.md).
             seed: of k-means.
             progress: show a bar with the time left.
 
