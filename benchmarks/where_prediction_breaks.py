@@ -2,7 +2,7 @@
 
     python benchmarks/where_prediction_breaks.py --out paper_figs/recorded/where_prediction_breaks.json
 
-20,000 images, 16 principal components, width 16, 600 steps, R = 4 unless varied. Two reasons are tested apart:
+10,000 images, 8 principal components, width 8, 400 steps, R = 4 unless varied. Two reasons are tested apart:
 
     images    the number of images n, and R: an error of non-Gaussian classes falls with R, whatever n
     control   samples drawn from one Gaussian a class with the images' moments: with R = 1 only finite n is left
@@ -29,15 +29,15 @@ from sims.run_folder import environment
 from theory import Mixture
 from theory.files import to_json, write_atomic
 
-BASE = Config(dim=16, width=16, steps=600)
-IMAGES, TESTS = 20_000, 5_000
+BASE = Config(dim=8, width=8, steps=400)
+IMAGES, TESTS = 10_000, 5_000
 VARIED: dict[str, tuple[Any, ...]] = {
     "components": (1, 2, 4, 8, 16),
-    "width": (4, 64),
+    "width": (4, 32),
     "scale": (0.1, 1.5),
     "weight_decay": (1e-4, 1e-2),
 }
-COUNTS = (500, 2_000, 20_000)
+COUNTS = (500, 2_000, 10_000)
 
 
 def first(data: Dataset, train: int, test: int = TESTS) -> Dataset:
