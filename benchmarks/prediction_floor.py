@@ -18,7 +18,7 @@ from empirical import two_layer
 from empirical.coarse_maps import coarse_map
 from empirical.data import load
 from empirical.image_cache import default_folder
-from empirical.predict import Config
+from empirical.prediction_config import Config
 from empirical.preprocess import Preprocess
 from sims.initial_weights import gaussian
 from theory import observables

@@ -17,7 +17,7 @@ from typing import Any
 
 from empirical.data import load
 from empirical.image_cache import default_folder
-from empirical.predict import Config
+from empirical.prediction_config import Config
 from empirical.prediction_sweep import sweep
 
 HEADER = (

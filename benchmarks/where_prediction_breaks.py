@@ -23,7 +23,7 @@ import torch
 from empirical.coarse_maps import coarse_map
 from empirical.data import Dataset, load
 from empirical.image_cache import default_folder
-from empirical.predict import Config
+from empirical.prediction_config import Config
 from empirical.prediction_sweep import reduced, sweep
 from sims.run_folder import environment
 from theory import Mixture

@@ -15,7 +15,8 @@ import numpy as np
 
 from empirical import two_layer
 from empirical.data import Dataset
-from empirical.predict import Config, Prediction, predict, relative_error
+from empirical.predict import Prediction, predict, relative_error
+from empirical.prediction_config import Config
 from empirical.preprocess import Preprocess
 from sims.run_folder import environment
 from theory.files import to_json, write_atomic
