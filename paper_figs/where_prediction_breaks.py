@@ -44,7 +44,10 @@ def draw(numbers: dict[str, Any]) -> Figure:
             values = [p["config"][name] for p in chosen]
             for color, (key, said) in zip(PALETTE, (("end", "at the end"), ("worst", "worst")), strict=False):
                 axes.plot(values, [100 * p["fine_share"][key] for p in chosen], "o", color=color, label=said)
-            axes.set(xscale="log", yscale="log", xlabel=label)
+            axes.set(xscale="log", xlabel=label)
+            axes.set_xticks(values, [f"{value:g}" for value in values])
+            axes.minorticks_off()
+        figure.axes[0].set_ylim(0)
         figure.axes[0].set_ylabel("error of fine_share, %")
         figure.axes[0].legend(fontsize=6)
     return figure
