@@ -1,13 +1,24 @@
-# make figures | test | lint | docs | browser | bench | fuzz | mutation | oldest | clean: each target installs what it needs into .venv first.
+# make figures | cifar | cifar-long | test | lint | docs | browser | bench | fuzz | mutation | oldest | clean: each target installs what it needs into .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: figures test lint docs browser bench fuzz mutation oldest clean
+.PHONY: figures cifar cifar-long test lint docs browser bench fuzz mutation oldest clean
 
 figures: $(INSTALLED)
 	$(BIN)/python -m paper_figs --out figures
+
+# CIFAR-10 with five coarse labels: train, then recover the hidden classes. Killed, it goes on where it was.
+#   make cifar DATA=images:PATH      a folder or tar of images; by default the official archive, in this folder
+DATA ?= cifar10:cifar-10-python.tar.gz
+cifar: $(INSTALLED)
+	$(BIN)/python -m empirical train configs/cifar.toml --data $(DATA)
+	$(BIN)/python -m empirical recover configs/cifar.toml --data $(DATA)
+
+cifar-long: $(INSTALLED)
+	$(BIN)/python -m empirical train configs/cifar_long.toml --data $(DATA)
+	$(BIN)/python -m empirical recover configs/cifar_long.toml --data $(DATA)
 
 # One thread a process: the suite runs in parallel over processes instead.
 test: $(INSTALLED)

@@ -194,7 +194,10 @@ def _shift_norm(channels: int) -> nn.BatchNorm2d:
 
 
 def _whitening(sample: Tensor) -> nn.Conv2d:
-    """2x2 convolution, frozen: principal components of the patches at unit variance, each with both signs."""
+    """2x2 convolution, frozen: principal components of the patches at unit variance, then all with the other sign.
+
+    Smallest variance first; a network that is to start from all of them has a width of at least their number, 12.
+    """
     x = sample[:5000].float()
     patches = x.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 4 * x.shape[1])
     values, vectors = torch.linalg.eigh((patches.T @ patches / len(patches)).double())

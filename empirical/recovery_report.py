@@ -29,9 +29,8 @@ from theory.files import to_json, write_atomic
 
 Report = dict[str, Any]
 
-BESIDE = (
-    10_000  # training images for the rows that stand beside: earlier stages, pixels, the untrained network
-)
+# Training images for the rows that stand beside: earlier stages, pixels, the untrained network.
+BESIDE = 10_000
 DRAWN = 1000  # test images of one coarse class that the t-SNE figure shows
 
 
@@ -110,10 +109,11 @@ def _when(trained: Trained, recipe: Recipe, progress: bool) -> list[dict[str, An
 def _drawn(
     features: Features, fine: NDArray[np.int64], coarse_map: NDArray[np.int64], seed: int
 ) -> dict[str, Any]:
-    """t-SNE in the plane of test images of coarse class 0, with their fine classes."""
+    """t-SNE in the plane of test images of coarse class 0, drawn at random, with their fine classes."""
     from sklearn.manifold import TSNE
 
-    members = np.flatnonzero(coarse_map[fine] == 0)[:DRAWN]
+    members = np.flatnonzero(coarse_map[fine] == 0)
+    members = np.random.default_rng([seed, 3]).permutation(members)[:DRAWN]
     perplexity = min(30, (len(members) - 1) / 3)
     points = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(features[members])
     return {"points": np.round(points.astype(float), 2).tolist(), "fine": fine[members].tolist()}

@@ -16,6 +16,8 @@ NAMES = (
     "prediction",  # T13, digits
     "where_prediction_breaks",  # T13, recorded
     "erosion_on_images",  # T8, recorded
+    "cifar_course",  # recorded
+    "cifar_structure",  # recorded
     "sweep",  # T7 through the sweep engine
     *PROOFS,  # one a theorem
 )

@@ -29,6 +29,8 @@ def program(*arguments, cwd=None):
         ["empirical", "predict"],
         ["empirical", "measure"],
         ["empirical", "discover"],
+        ["empirical", "train"],
+        ["empirical", "recover"],
         ["paper_figs"],
     ],
 )
@@ -134,6 +136,7 @@ ERRORS = [
     (["empirical", "predict", "--dynamics", "jump"], "dynamics must be one of descent, flow; got 'jump'"),
     (["empirical", "measure", "nothing.npz"], "no file nothing.npz"),
     (["empirical", "measure"], "measure needs files of features, or --model with --layer"),
+    (["empirical", "train", "nothing.toml", "--data", "digits"], "nothing.toml"),
     (["paper_figs", "nothing"], "figure names must be among prediction_fashion_mnist, prediction, "),
 ]
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 DATA = tiny_images()
 SHORT = Recipe(network="mlp", width=16, epochs=3, batch=32, learning_rate=0.1, crop=1, scale=1.0, measured=80)
 SPEED = Recipe(
-    network="speed", width=8, epochs=2, batch=32, learning_rate=0.1, shift_rate=8, lookahead=True, crop=2,
+    network="speed", width=16, epochs=2, batch=32, learning_rate=0.1, shift_rate=8, lookahead=True, crop=2,
     sizes=((0, 16), (1, 20)), measured=80,
 )  # fmt: skip
 

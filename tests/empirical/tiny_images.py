@@ -17,7 +17,8 @@ def tiny_images(train=160, test=80, seed=0):
         stripes = np.where((y % 2 == 0)[:, None, None], wave[:, :, None], wave[:, None, :])
         stripes = np.broadcast_to(stripes, (count, SIDE, SIDE))
         hue = np.array([[1.0, 0.6, 0.2], [0.2, 0.6, 1.0]])[y // 2]
-        x = 128 + 60 * stripes[..., None] * hue[:, None, None] + rng.normal(0, 20, (count, SIDE, SIDE, 3))
+        colour = 60 * (hue - 0.6)[:, None, None]
+        x = 128 + 60 * stripes[..., None] + colour + rng.normal(0, 20, (count, SIDE, SIDE, 3))
         return x.clip(0, 255).astype(np.uint8), y.astype(np.int64)
 
     return Dataset("tiny", *split(train), *split(test), tuple("abcd"))
