@@ -30,9 +30,10 @@ from torch.nn.parallel import DistributedDataParallel
 from empirical.augment import Images, batches, pixel_stats
 from empirical.coarse_maps import coarse_map
 from empirical.data import Dataset
-from empirical.networks import Network, build
+from empirical.networks import Network
 from empirical.recipe import Recipe
 from empirical.representation import classifier_of, represent
+from empirical.training_state import State, weights_of
 from sims.run_folder import Arrays, RunFolder, digest
 from sims.sample_loss import device_named
 from theory import Moments, observables
@@ -70,7 +71,7 @@ class Trained:
     def network_at(self, epoch: int) -> Network:
         """The network as it was after `epoch` epochs, in evaluation mode."""
         network = copy.deepcopy(self.network)
-        network.load_state_dict(_weights(self.checkpoint(epoch)))
+        network.load_state_dict(weights_of(self.checkpoint(epoch)))
         return network.eval()
 
 
@@ -105,7 +106,7 @@ def train(
             "train": Images.on(place, data.train_x, data.train_y, recipe.crop, stats),
             "test": Images.on(place, data.test_x, data.test_y, 0, stats),
         }
-        state = _State.start(recipe, images["train"], fine_to_coarse)
+        state = State.start(recipe, images["train"], fine_to_coarse)
         run = _Run(recipe, images, fine_to_coarse, state, place, rank, ranks)
         parts = (data.train_x, data.train_y, data.test_x, data.test_y)
         with _opened(folder, {"recipe": asdict(recipe), "images": digest(*parts)}, rank) as record:
@@ -116,67 +117,13 @@ def train(
 
 
 @dataclass
-class _State:
-    """What training changes: weights, momenta, slow weights."""
-
-    network: Network
-    optimizer: torch.optim.SGD
-    slow: dict[str, Tensor]
-
-    @classmethod
-    def start(cls, recipe: Recipe, images: Images, fine_to_coarse: NDArray[np.int64]) -> _State:
-        classes = fine_to_coarse.size if recipe.labels == "fine" else int(fine_to_coarse.max()) + 1
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            network = build(
-                recipe.network,
-                classes,
-                width=recipe.width,
-                scale=recipe.scale,
-                sample=images.plain(slice(5000)).cpu(),
-            )
-        network.to(images.labels.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        slow = {n: t.clone() for n, t in _floats(network)} if recipe.lookahead else {}
-        return cls(network, _optimizer(network, recipe), slow)
-
-    def look_ahead(self, decay: float) -> None:
-        """Slow weights move towards the network's by 1 - decay; the network goes on from there."""
-        for name, tensor in _floats(self.network):
-            if name in self.slow:
-                self.slow[name].lerp_(tensor, 1 - decay)
-                tensor.copy_(self.slow[name])
-
-    def arrays(self) -> Arrays:
-        """All of the state, by name."""
-        momenta = {
-            f"momentum.{name}": self.optimizer.state[p]["momentum_buffer"]
-            for name, p in self.network.named_parameters()
-            if "momentum_buffer" in self.optimizer.state.get(p, {})
-        }
-        slow = {f"slow.{name}": t for name, t in self.slow.items()}
-        weights = {f"network.{name}": t for name, t in self.network.state_dict().items()}
-        return {name: t.detach().cpu().numpy() for name, t in (weights | momenta | slow).items()}
-
-    def load(self, arrays: Arrays) -> None:
-        """The state that `arrays` gave."""
-        restored = {name: torch.from_numpy(a.copy()) for name, a in arrays.items()}
-        self.network.load_state_dict(_weights(arrays))
-        for name, p in self.network.named_parameters():
-            if f"momentum.{name}" in restored:
-                buffer = torch.empty_like(p).copy_(restored[f"momentum.{name}"])
-                self.optimizer.state[p]["momentum_buffer"] = buffer
-        for name, tensor in self.slow.items():
-            tensor.copy_(restored[f"slow.{name}"])
-
-
-@dataclass
 class _Run:
     """One training: the loop over epochs."""
 
     recipe: Recipe
     images: dict[str, Images]
     coarse_map: NDArray[np.int64]
-    state: _State
+    state: State
     device: torch.device
     rank: int
     ranks: int
@@ -347,37 +294,6 @@ def uses_bf16(amp: str, device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     found = torch.cpu.get_capabilities()
     return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
-
-
-def _optimizer(network: Network, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with Nesterov's step; shifts of normalisation layers in a group of their own."""
-    shifts: list[torch.nn.Parameter] = []
-    rest: list[torch.nn.Parameter] = []
-    for module in network.modules():
-        for name, p in module.named_parameters(recurse=False):
-            is_shift = isinstance(module, torch.nn.BatchNorm2d) and name == "bias"
-            if p.requires_grad:
-                (shifts if is_shift else rest).append(p)
-    decay = recipe.weight_decay
-    groups = [
-        {"params": rest, "rate": 1.0, "weight_decay": decay},
-        {"params": shifts, "rate": recipe.shift_rate, "weight_decay": decay / recipe.shift_rate},
-    ]
-    groups = [group for group in groups if group["params"]]
-    nesterov = recipe.momentum > 0
-    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov)
-
-
-def _weights(arrays: Arrays) -> dict[str, Tensor]:
-    """The network's part of a checkpoint."""
-    prefix = "network."
-    return {n.removeprefix(prefix): torch.from_numpy(a) for n, a in arrays.items() if n.startswith(prefix)}
-
-
-def _floats(network: Network) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point():
-            yield name, tensor
 
 
 def _check(recipe: Recipe, data: Dataset, ranks: int) -> None:
