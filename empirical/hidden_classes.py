@@ -67,7 +67,7 @@ def where(
     Args:
         untrained: the network before training.
         pixels: training and test images.
-        count: of the first training images, which these rows use (as many test images as there are).
+        count: of training images drawn at random, which these rows use; test images are all used.
     """
     chosen = np.sort(np.random.default_rng([seed, 2]).permutation(len(pixels[0]))[:count])
     fine = (trained.images["train"].labels.cpu().numpy()[chosen], trained.images["test"].labels.cpu().numpy())
