@@ -46,12 +46,16 @@ def direct_writes(source):
         opened = name == "open" and any(
             isinstance(m, str) and set(m) & set("wax") and len(m) <= 3 for m in modes
         )
-        if opened or (name in WRITING and owner and owner[0] in ("np", "torch", "json", "path")):
+        in_memory = bool(node.args) and ast.unparse(node.args[0]) == "buffer"
+        saved = name in WRITING and owner and owner[0] in ("np", "torch", "json", "path")
+        if opened or (saved and not in_memory):
             yield f"{name}, line {node.lineno}"
 
 
 def test_the_scan_sees_direct_writes():
-    source = "open(p, 'wb')\nopen(p)\nnp.save(p, x)\npath.write_text('x')\nwrite_atomic(p, x)"
+    source = (
+        "open(p, 'wb')\nopen(p)\nnp.save(p, x)\npath.write_text('x')\nwrite_atomic(p, x)\nnp.savez(buffer, x)"
+    )
     assert list(direct_writes(source)) == ["open, line 1", "save, line 3", "write_text, line 4"]
 
 
