@@ -33,7 +33,7 @@ lint: $(INSTALLED)
 # The documentation as a site, into build/site.
 docs: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # The report in a headless Chromium, which must be installed with its driver.
 browser: $(INSTALLED)
