@@ -21,7 +21,7 @@ NAMES = (
     "sweep",  # T7 through the sweep engine
     *PROOFS,  # one a theorem
 )
-SLOW = ("specialisation", "erosion", "loss_universality", "crossover")  # over ten seconds each on two cores
+SLOW = ("specialisation", "erosion", "end_state", "crossover")  # seven seconds and more on a core, each
 
 EXAMPLES = """
 Examples:\n
