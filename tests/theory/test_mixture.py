@@ -66,6 +66,12 @@ def test_a_fit_finds_well_separated_components():
     assert fitted.fine_map.tolist() == [0, 0, 1, 1]
 
 
+def test_a_seed_beyond_32_bits_is_taken_modulo_2_to_the_32():
+    x, fine = np.random.default_rng(0).standard_normal((60, 2)), np.arange(60) % 2
+    small, large = (Mixture.fit(x, fine, [0, 1], 2, seed=seed) for seed in (3, 2**32 + 3))
+    np.testing.assert_array_equal(small.moments.means, large.moments.means)
+
+
 def test_the_same_seed_gives_the_same_fit():
     x = np.random.default_rng(3).standard_normal((300, 2))
     first, second = (Mixture.fit(x, np.arange(300) % 2, [0, 1], 3, seed=5) for _ in range(2))
