@@ -2,40 +2,98 @@
 
     python benchmarks/prediction_over_seeds.py --data fashion-mnist --components 1 4 16 --seeds 4 5 6 --json out.json
 
-Prints a Markdown table: fine_share predicted and observed at the end, its relative error at the end and at the worst
-recorded time, the same for NC1 (trace ratio, then pseudo-inverse), the error against the test images at the end, the
-network's own gap between training and test images, and seconds of theory and training. The JSON keeps it all;
-called again it goes on where it stopped.
+Prints Markdown tables. A line a prediction: fine_share predicted and observed at the end, and the relative errors of
+fine_share, of NC1 (trace ratio, then pseudo-inverse) and of the loss against the training images, at the end and at
+the worst recorded time; then those against the test images, beside the network's own gap between training and test
+images. A line an R: the root mean square of these errors over seeds, and how many seeds hold what is aimed at; and the
+power laws in R. The JSON keeps it all; called again it goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from empirical.data import load
 from empirical.image_cache import default_folder
+from empirical.prediction_accuracy import AIMS, accuracy, law_in_components
 from empirical.prediction_config import Config
 from empirical.prediction_sweep import sweep
 
-HEADER = (
-    "| seed | R | fine_share predicted | observed | end | worst | NC1 end | worst "
-    "| NC1 (pinv) end | worst | test end | train-test gap | theory s | training s |"
-)
+OBSERVED = ("fine_share", "nc1_trace_ratio_coarse", "nc1_coarse", "loss")
+TRAINING = ["seed", "R", "fine_share predicted", "observed", "end", "worst", "NC1 end", "worst"]
+TRAINING += ["NC1 (pinv) end", "worst", "loss end", "worst"]
+TEST = ["seed", "R", "fine_share end", "worst", "gap end", "worst", "NC1 end", "worst", "gap end", "worst"]
+TEST += ["loss end", "worst", "gap end", "worst"]
+OVER_SEEDS = [
+    "observable",
+    "R",
+    "seeds",
+    "end",
+    "within",
+    "seeds that are",
+    "worst",
+    "within",
+    "seeds that are",
+]
 
 
-def row(point: dict[str, Any]) -> str:
-    """One line of the table."""
+def table(header: list[str], rows: Iterable[list[str]]) -> str:
+    """Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)) + "\n"
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.2f} %" if np.isfinite(value) else "-"
+
+
+def against_training(point: dict[str, Any]) -> list[str]:
     share = point["fine_share"]
-    cells = [str(point["config"]["seed"]), str(point["components"])]
-    cells += [f"{share[part]:.4f}" for part in ("predicted", "observed")]
-    for name in ("fine_share", "nc1_trace_ratio_coarse", "nc1_coarse"):
-        cells += [f"{100 * point[name][key]:.2f} %" for key in ("end", "worst")]
-    cells += [f"{100 * share[key]:.2f} %" for key in ("test_end", "gap_end")]
-    cells += [f"{point['seconds'].get(part, float('nan')):.1f}" for part in ("theory", "training")]
-    return "| " + " | ".join(cells) + " |"
+    errors = [percent(point[name][key]) for name in OBSERVED for key in ("end", "worst")]
+    return [*which(point), f"{share['predicted']:.4f}", f"{share['observed']:.4f}", *errors]
+
+
+def against_test(point: dict[str, Any]) -> list[str]:
+    keys = ("test_end", "test_worst", "gap_end", "gap_worst")
+    return [
+        *which(point),
+        *(percent(point[name][key]) for name in OBSERVED if name != "nc1_coarse" for key in keys),
+    ]
+
+
+def which(point: dict[str, Any]) -> list[str]:
+    return [str(point["config"]["seed"]), str(point["components"])]
+
+
+def over_seeds(points: list[dict[str, Any]], name: str) -> list[list[str]]:
+    rows = []
+    for a in accuracy(points, name):
+        row = [name, str(a.components), str(a.starts)]
+        for error, held, aim in zip(a[2:4], a[4:6], AIMS.get(name, (np.inf, np.inf)), strict=True):
+            row += [percent(error), percent(aim), str(held) if np.isfinite(aim) else "-"]
+        rows.append(row)
+    return rows
+
+
+def report(points: list[dict[str, Any]]) -> str:
+    """All tables of one search, and the exponents where there are seeds enough for them."""
+    parts = [table(TRAINING, map(against_training, points)), table(TEST, map(against_test, points))]
+    parts.append(table(OVER_SEEDS, (row for name in OBSERVED for row in over_seeds(points, name))))
+    for name in OBSERVED:
+        for key in ("end", "worst"):
+            try:
+                law = law_in_components(points, name, key)
+            except ValueError:
+                continue  # one R, or two seeds
+            low, high = law.interval
+            parts.append(f"{name}, {key}: R^{law.exponent:.2f}, 95 % interval {low:.2f} to {high:.2f}")
+    return "\n".join(parts)
 
 
 def main() -> None:
@@ -65,7 +123,9 @@ def main() -> None:
         for R in options.components
     ]
     points = sweep(load(options.data, cache=default_folder()), configs, options.json, progress=True)
-    print(HEADER, "|" + " --- |" * (HEADER.count("|") - 1), *map(row, points), sep="\n")
+    for search in itertools.product(options.shape, options.fit_in):
+        print(*search)
+        print(report([p for p in points if (p["config"]["shape"], p["config"]["fit_in"]) == search]))
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ def predict(
         config.width, x.shape[1], targets.shape[1], config.scale, np.random.default_rng(config.seed)
     )
     clock = _Clock()
-    mixture = _fit(x, data.train_y, fine_to_coarse, config, progress)
+    mixture = fit(x, data.train_y, fine_to_coarse, config, progress=progress)
     clock.lap("fit")
     predicted = _population(mixture, W0, A0, targets, config, folder and folder / "predicted", progress)
     clock.lap("theory")
@@ -182,9 +182,15 @@ def predict(
     return Prediction(config, fine_to_coarse, targets, components, predicted, observed, clock.seconds)
 
 
-def _fit(
-    x: Array, fine: NDArray[np.int64], fine_to_coarse: NDArray[np.int64], config: Config, progress: bool
+def fit(
+    x: Array,
+    fine: NDArray[np.int64],
+    fine_to_coarse: NDArray[np.int64],
+    config: Config,
+    *,
+    progress: bool = False,
 ) -> Mixture:
+    """The mixture that the prediction is made from, fitted to inputs (N, d) with fine labels (N,) as config says."""
     R, directions = config.components, None
     if isinstance(R, str):
         R = choose_components(x, fine, shape=config.shape, seed=config.seed)
