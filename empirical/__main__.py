@@ -114,7 +114,8 @@ def predict(
     from empirical.predict import predict as compare
     from empirical.prediction_figure import draw
     from sims.plotting import save
-    from theory.files import to_json, writable_folder, write_atomic
+    from sims.run_folder import hold
+    from theory.files import to_json, write_atomic
 
     config = Config(
         map=map_,
@@ -133,13 +134,13 @@ def predict(
         records=records,
         dynamics=dynamics,
     )
-    folder = writable_folder(out or Path("runs") / f"predict-{data.replace(':', '-').replace('/', '-')}")
-    images = load(data, root, cache=cache or default_folder(), progress=True)
-    result = compare(images, config, device=device, folder=folder, progress=True)
-    console.print(_table(result, data))
-    title = f"{data}, {result.components} Gaussians a fine class, width {width}: no fitted parameter"
-    write_atomic(folder / "prediction.json", to_json(result.report()))
-    paths = [folder / "prediction.json", *save(draw(result.rows(), title), folder, "prediction")]
+    with hold(out or Path("runs") / f"predict-{data.replace(':', '-').replace('/', '-')}") as folder:
+        images = load(data, root, cache=cache or default_folder(), progress=True)
+        result = compare(images, config, device=device, folder=folder, progress=True)
+        console.print(_table(result, data))
+        title = f"{data}, {result.components} Gaussians a fine class, width {width}: no fitted parameter"
+        write_atomic(folder / "prediction.json", to_json(result.report()))
+        paths = [folder / "prediction.json", *save(draw(result.rows(), title), folder, "prediction")]
     console.print("written: " + ", ".join(str(p) for p in paths), soft_wrap=True)
 
 
@@ -183,6 +184,7 @@ def measure(
     from empirical.measure import measure as measured
     from empirical.measure_figure import draw
     from sims.plotting import save
+    from sims.run_folder import hold
     from theory.files import to_json, writable_folder, write_atomic
 
     if bool(features) == bool(model):
@@ -203,11 +205,12 @@ def measure(
         )
     if not first:
         return
-    write_atomic(folder / "measure.json", to_json(result.report()))
     title = (
         f"{result.counts.sum():,} samples, {len(result.class_names)} classes, {result.moments.dim} dimensions"
     )
-    paths = [folder / "measure.json", *save(draw(result, title), folder, "measure")]
+    with hold(folder, wait=True):  # the files of two processes are not mixed
+        write_atomic(folder / "measure.json", to_json(result.report()))
+        paths = [folder / "measure.json", *save(draw(result, title), folder, "measure")]
     console.print(_measured(result))
     for note in result.notes:
         console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)

@@ -69,7 +69,7 @@ def discover(
     """
     from empirical.discover import discover as find
     from empirical.discover import write
-    from sims.run_folder import environment
+    from sims.run_folder import environment, hold
     from theory.files import writable_folder
 
     if (features is None) == (data is None):
@@ -83,12 +83,13 @@ def discover(
     found = find(given.features, given.coarse, given.classifier, alpha=alpha, seed=seed, progress=True)
     if given.fine is not None:
         details["right"] = _right(found, given.fine)
-    paths = write(found, folder, given.names, **details)
-    if given.images is not None:
-        from empirical.contact_sheet import draw
-        from sims.plotting import save
+    with hold(folder, wait=True):  # the files of two processes are not mixed
+        paths = write(found, folder, given.names, **details)
+        if given.images is not None:
+            from empirical.contact_sheet import draw
+            from sims.plotting import save
 
-        paths += save(draw(found, given.images, given.names), folder, "contact_sheet")
+            paths += save(draw(found, given.images, given.names), folder, "contact_sheet")
     console.print(_table(found, given.names, details.get("right")))
     console.print("written: " + ", ".join(str(p) for p in paths), soft_wrap=True)
 

@@ -18,8 +18,8 @@ from empirical.data import Dataset
 from empirical.predict import Prediction, predict, relative_error
 from empirical.prediction_config import Config
 from empirical.preprocess import Preprocess
-from sims.run_folder import environment
-from theory.files import to_json, write_atomic
+from sims.run_folder import environment, lock
+from theory.files import to_json, writable_folder, write_atomic
 
 OBSERVED = ("loss", "fine_share", "nc1_trace_ratio_coarse", "nc1_coarse")
 OF_THE_PREDICTION = ("components", "shape", "fit_in", "dynamics")
@@ -54,9 +54,18 @@ def sweep(
         data: images; reduced once to the largest `dim` asked for, which changes the numbers by rounding alone.
         configs: settings; those that differ in the prediction alone should follow each other, to share a training.
         file: JSON, written anew after each prediction.
+
+    Raises:
+        ValueError: the file does not hold such points.
+        OSError: its folder is not writable, or another process works on it.
     """
-    done = json.loads(file.read_text())["points"] if file.exists() else []
-    known = {_key(point["config"]): point for point in done}
+    writable_folder(file.parent)
+    with lock(file.with_name(f".{file.name}.lock"), str(file)):
+        return _sweep(data, configs, file, progress)
+
+
+def _sweep(data: Dataset, configs: Sequence[Config], file: Path, progress: bool) -> list[dict[str, Any]]:
+    known = _stored(file)
     data = reduced(data, max(config.dim for config in configs))
     shared: tuple[Config, two_layer.TrainingRecord] | None = None
     for number, config in enumerate(configs, 1):
@@ -72,6 +81,18 @@ def sweep(
         if progress:
             print(f"{number}/{len(configs)} {_said(known[_key(asdict(config))])}", flush=True)
     return [known[_key(asdict(config))] for config in configs]
+
+
+def _stored(file: Path) -> dict[str, dict[str, Any]]:
+    """The points of the file by their config; none where there is no file."""
+    try:
+        return {_key(point["config"]): point for point in json.loads(file.read_text())["points"]}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{file} is damaged ({error!r}); move it away to compute its points again"
+        ) from error
 
 
 def reduced(data: Dataset, dim: int) -> Dataset:

@@ -22,7 +22,7 @@ from empirical.data import Dataset
 from empirical.recipe import Recipe
 from empirical.representation import Features, classifier_of
 from empirical.training import Trained, train
-from sims.run_folder import environment
+from sims.run_folder import environment, hold
 from theory import Moments
 from theory.console import tracked
 from theory.files import to_json, write_atomic
@@ -53,14 +53,15 @@ def study(
         "metrics": trained.metrics,
         "environment": environment(),
     }
-    _write_arrays(data, folder, trained, views)
     if recipe.labels == "coarse":
         report["how much"] = hidden_classes.how_much(trained, views["train"], views["test"], recipe.seed)
         pixels = (data.train_x, data.test_x)
         report["where"] = hidden_classes.where(trained, trained.network_at(0), pixels, BESIDE, recipe.seed)
         report["when"] = _when(trained, recipe, progress)
         report["drawn"] = _drawn(views["test"]["as is"], data.test_y, trained.coarse_map, recipe.seed)
-    write_atomic(folder / "recovery.json", to_json(report))
+    with hold(folder, wait=True):  # the files of two processes are not mixed
+        _write_arrays(data, folder, trained, views)
+        write_atomic(folder / "recovery.json", to_json(report))
     return report
 
 

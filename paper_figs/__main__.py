@@ -49,20 +49,19 @@ def main(
 ) -> None:
     """Compute and draw figures: NAME.pdf, NAME.png, NAME.json (the numbers), and report.html over all of them."""
     from paper_figs import changes, report
-    from theory.files import writable_folder
+    from sims.run_folder import hold
 
     chosen = _chosen([*(names or []), *(only or [])], quick)
     if jobs == 0:
         raise ValueError("--jobs must be a number of processes, or -1 for one a core, got 0")
-    folder = writable_folder(out)
-    writable_folder(folder / "ledger")
     steps = [(name, False) for name in chosen] + [(name, True) for name in PROOFS if name in chosen]
-    made = _make(steps, folder, seed, jobs)
-    figures, ledger = ([made[step] for step in steps if step[1] is proof] for proof in (False, True))
+    with hold(out) as folder, hold(out / "ledger"):
+        made = _make(steps, folder, seed, jobs)
+        figures, ledger = ([made[step] for step in steps if step[1] is proof] for proof in (False, True))
+        page = report.write(folder, figures, ledger)
     if accept:
         changes.accept(figures)
         console.print(f"numbers committed to {changes.COMMITTED}", soft_wrap=True)
-    page = report.write(folder, figures, ledger)
     different = {f["name"]: len(changes.changes(f)) for f in figures}
     for name, count in different.items():
         if count:

@@ -1,7 +1,7 @@
 """One step of the gallery: a figure, or a theorem's proof, computed unless its stored result is still current.
 
     OUT/NAME.json    claim, numbers, seed, command, seconds, and the digest of all it was made from (paper_figs.inputs)
-    OUT/NAME.pdf, OUT/NAME.png
+    OUT/NAME.pdf, OUT/NAME.png    their SHA-256 is in NAME.json: a picture of other numbers is drawn anew
     OUT/ledger/NAME.json    the ledger's row of theorem NAME, its proof run
 
 Every file is written whole or not at all, and NAME.json last, so a run that was killed goes on where it was.
@@ -9,6 +9,7 @@ Every file is written whole or not at all, and NAME.json last, so a run that was
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from importlib import import_module
@@ -35,7 +36,7 @@ def figure(name: str, folder: Path, seed: int, jobs: int = 1) -> tuple[Record, b
     """
     made_from = inputs.digest(f"paper_figs.{name}", {"seed": seed})
     stored = current(folder / f"{name}.json", made_from)
-    if stored is not None and all((folder / f"{name}.{kind}").exists() for kind in ("pdf", "png")):
+    if stored is not None and stored.get("sha256") == _pictures(name, folder):
         return stored, False
     module = import_module(f"paper_figs.{name}")
     started = time.perf_counter()
@@ -53,8 +54,15 @@ def figure(name: str, folder: Path, seed: int, jobs: int = 1) -> tuple[Record, b
     # What is drawn is what a reader of the file gets.
     record = json.loads(to_json(record))
     save(module.draw(record["numbers"]), folder, name)
+    record["sha256"] = _pictures(name, folder)
     write_atomic(folder / f"{name}.json", to_json(record))
     return record, True
+
+
+def _pictures(name: str, folder: Path) -> dict[str, str]:
+    """SHA-256 of each picture that is there, by its ending."""
+    files = {kind: folder / f"{name}.{kind}" for kind in ("pdf", "png")}
+    return {k: hashlib.sha256(file.read_bytes()).hexdigest() for k, file in files.items() if file.exists()}
 
 
 def proof(name: str, folder: Path) -> tuple[Record, bool]:
@@ -73,6 +81,6 @@ def current(file: Path, made_from: str) -> Record | None:
     """The stored record if it was made from the same things; None if it was not, is damaged, or is not there."""
     try:
         record = json.loads(file.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and record.get("made_from") == made_from else None

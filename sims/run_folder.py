@@ -17,7 +17,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from theory.files import to_json, writable_folder, write_atomic
+from theory.files import clear, to_json, writable_folder, write_atomic
 
 Arrays = dict[str, NDArray[Any]]
 CURE = "delete it and those after it to recompute them"
@@ -62,6 +62,32 @@ def _command() -> str:
     return " ".join(["python", started, *sys.argv[1:]])
 
 
+@contextmanager
+def lock(file: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock `file`; raises OSError naming `what` if another process does, unless told to `wait` for its end."""
+    with open(file, "w") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise OSError(
+                f"{what} is in use by another process; wait for its end or choose another"
+            ) from None
+        yield
+
+
+@contextmanager
+def hold(path: Path | str, *, wait: bool = False) -> Iterator[Path]:
+    """The folder, made if need be, for this process alone; what killed writers left in it is cleared away.
+
+    Raises:
+        OSError: it cannot be written, or, unless told to `wait`, another process holds it.
+    """
+    folder = writable_folder(path)
+    with lock(folder / ".lock", f"folder {folder}", wait=wait):
+        clear(folder)
+        yield folder
+
+
 class RunFolder:
     """One run on disk: numbered checkpoints under a fixed config. Use as a context manager; it holds a lock.
 
@@ -71,17 +97,12 @@ class RunFolder:
     """
 
     def __init__(self, path: Path | str, config: Mapping[str, Any]) -> None:
-        self.path = writable_folder(path)
-        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115  (held until close)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise OSError(f"run folder {self.path} is in use by another process") from None
+        self._held = ExitStack()
+        self.path = self._held.enter_context(hold(path))
         try:
             self._open(json.loads(json.dumps(dict(config))))
         except BaseException:
-            self._lock.close()
+            self._held.close()
             raise
 
     def _open(self, config: dict[str, Any]) -> None:
@@ -90,8 +111,7 @@ class RunFolder:
         if stored.exists():
             _require_same(self.path, _read_json(stored, dict), config)
         self._checkpoints.mkdir(exist_ok=True)
-        for leftover in [*self.path.glob(".*.part"), *self._checkpoints.glob(".*.part")]:
-            leftover.unlink()  # of a killed writer: we hold the lock
+        clear(self._checkpoints)
         self._add_environment()
         write_atomic(stored, to_json(config))
         self._metrics = [self._read_metrics(i) for i in range(self.completed)]
@@ -108,7 +128,7 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.close()
+        self._held.close()
 
     @property
     def completed(self) -> int:

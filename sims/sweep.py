@@ -13,7 +13,6 @@ then reads it: two sweeps on one folder, or a cluster that gives a lost worker's
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,7 +24,7 @@ import joblib
 from threadpoolctl import threadpool_limits
 
 from sims.experiment import KEYS, Point, Row, read_points
-from sims.run_folder import environment
+from sims.run_folder import environment, hold, lock
 from theory import checks
 from theory.console import tracked
 from theory.files import writable_folder, write_atomic
@@ -67,14 +66,16 @@ def sweep(
         raise ValueError(f"jobs must be >= 1, or -1 for one a core, got {jobs}")
     checks.one_of("backend", backend, BACKENDS)
     backend = backend if scheduler is None else "dask"
-    folder = writable_folder(out).resolve()
+    with hold(out, wait=True) as folder:
+        folder = folder.resolve()
+        write_atomic(folder / "environment.json", json.dumps(environment(), indent=1))
     runs = folder / "runs"
     todo = [p for p in points if finished(p, runs) is None]
     try:
-        write_atomic(folder / "environment.json", json.dumps(environment(), indent=1))
         failures = _compute(todo, runs, jobs, backend, scheduler, progress) if todo else {}
         rows = [row for p in points for row in finished(p, runs) or []]
-        table = _write_table(folder / "sweep.csv", rows)
+        with hold(folder, wait=True):
+            table = _write_table(folder / "sweep.csv", rows)
     except OSError as error:
         raise OSError(f"{error}; {_kept(points, runs)}") from error
     except RuntimeError as error:
@@ -86,18 +87,27 @@ def sweep(
 
 
 def finished(point: Point, runs: Path) -> list[Row] | None:
-    """The rows of a finished point, None for any other."""
+    """The rows of a finished point, None for any other; raises ValueError if they are not what was written."""
+    file = runs / point.name / "rows.json"
     try:
-        return json.loads((runs / point.name / "rows.json").read_text())
+        rows = json.loads(file.read_text())
     except FileNotFoundError:
         return None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{file} is damaged ({error}); delete it, and its point is read back or computed"
+        ) from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(
+            f"{file} is damaged (need a list of rows); delete it, and its point is read back or computed"
+        )
+    return rows
 
 
 def finish(point: Point, runs: Path) -> None:
     """Compute one point, or read on where it was left; its rows are on disk when this returns."""
     folder = writable_folder(runs / point.name)
-    with open(folder / ".point.lock", "w") as lock, threadpool_limits(1):
-        fcntl.flock(lock, fcntl.LOCK_EX)  # waits while another process computes this point
+    with lock(folder / ".point.lock", f"point {folder}", wait=True), threadpool_limits(1):
         if finished(point, runs) is None:
             write_atomic(folder / "rows.json", json.dumps(point.rows(folder), indent=1))
 

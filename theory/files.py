@@ -5,32 +5,48 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+PART = re.compile(r"\..+\.\d+\.part")  # of a file while it is written: its name, the process
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Replace `path` by `data` in one step; on any error the old file stands and nothing is left behind."""
+    content = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(temporary, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, f"could not write {path}: {error.strerror}") from error
+    except BaseException as error:
+        with suppress(OSError):  # on a disk turned read-only this fails too, and would hide why
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, f"could not write {path}: {error.strerror}") from error
+        raise
+
+
+def clear(folder: Path) -> None:
+    """Remove what killed writers left; for a folder that no other process writes to."""
+    for leftover in folder.glob(".*.part"):
+        if PART.fullmatch(leftover.name):
+            leftover.unlink()
 
 
 def writable_folder(path: Path | str) -> Path:
     """The folder, made if need be; raises OSError naming it when it cannot be written."""
+    import tempfile
+
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe.{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):  # without a name, so that a kill leaves none
+            pass
     except OSError as error:
         raise OSError(error.errno, f"output folder {folder} is not writable: {error.strerror}") from error
     return folder
