@@ -38,12 +38,12 @@ name = "run"
 network = "resnet9"
 width = 4
 map = "mod"
-epochs = 60
+epochs = 25
 batch = 32
 measured = 40
 learning_rate = 0.05
 """
-FIGURES = ("collapse_of_scale", "balancedness", "depth", "lorentz", "loss_universality", "invisible_subspace")
+FIGURES = ("cifar_structure", "cifar_course", "active_sets", "lorentz", "invisible_subspace")
 TIMINGS = ("seconds", "images_per_second", "measure_seconds", "environment")
 
 

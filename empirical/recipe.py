@@ -17,8 +17,9 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
+import re
 import tomllib
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from typing import Any
 from empirical.augment import FLIPS
 from theory import checks
 
+MOST = 10_000  # runs of one file
 LABELS = ("coarse", "fine")
 LOSSES = ("cross-entropy", "squared")
 SCHEDULES = ("one-cycle", "cosine")
@@ -61,7 +63,7 @@ class Recipe:
     network: str = "resnet9"
     width: int = 32
     scale: float = 0.125
-    map: str = "mod"
+    map: str | tuple[int, ...] = "mod"
     labels: str = "coarse"
     loss: str = "cross-entropy"
     label_smoothing: float = 0.0
@@ -84,7 +86,10 @@ class Recipe:
     measured: int = 2000
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sizes", tuple(tuple(pair) for pair in self.sizes))
+        for name, default in DEFAULTS.items():
+            _typed(name, getattr(self, name), type(default))
+        object.__setattr__(self, "sizes", _pairs(self.sizes))
+        object.__setattr__(self, "map", _map(self.map))
         for name in ("width", "epochs", "batch", "measure_every", "measured"):
             checks.integer(name, getattr(self, name), 1)
         for name in ("crop", "seed"):
@@ -115,32 +120,92 @@ class Recipe:
         return next((pixels for start, pixels in reversed(self.sizes) if epoch >= start), full)
 
 
-def read_recipes(path: Path) -> Iterator[tuple[str, Recipe]]:
+DEFAULTS = {f.name: f.default for f in fields(Recipe) if f.name not in ("map", "sizes")}
+
+
+def read_recipes(path: Path) -> list[tuple[str, Recipe]]:
     """Name and recipe of every run of a TOML file, the last name of `vary` varying fastest.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not TOML, an unknown entry (the nearest is named) or one out of its range.
+        ValueError: not TOML, an unknown entry (the nearest is named), one of another type or out of its range, or runs
+            whose names are no folder's or not apart.
     """
     try:
-        content = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+        return _runs(path.stem, tomllib.loads(path.read_text()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
-    _known(path, content, ("name", "recipe", "vary"))
-    recipe, vary = content.get("recipe", {}), content.get("vary", {})
-    names = tuple(f.name for f in fields(Recipe))
-    _known(path, {**recipe, **vary}, names)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _runs(stem: str, content: dict[str, Any]) -> list[tuple[str, Recipe]]:
+    _known(content, ("name", "recipe", "vary"))
+    recipe, vary = (_table(content, key) for key in ("recipe", "vary"))
+    _known({**recipe, **vary}, tuple(f.name for f in fields(Recipe)))
+    for key, values in vary.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"vary: {key} must be a non-empty list, got {values!r}")
+    if (count := math.prod(map(len, vary.values()))) > MOST:
+        raise ValueError(f"vary must give at most {MOST} runs, got {count}")
+    runs = []
     for values in itertools.product(*vary.values()):
         chosen = dict(zip(vary, values, strict=True))
-        parts = [content.get("name", path.stem), *(f"{k}-{_short(v)}" for k, v in chosen.items())]
-        yield "_".join(parts), Recipe(**{**recipe, **chosen})
+        parts = [content.get("name", stem), *(f"{k}-{_short(v)}" for k, v in chosen.items())]
+        runs.append(("_".join(map(str, parts)), Recipe(**{**recipe, **chosen})))
+    _require_folders([name for name, _ in runs])
+    return runs
 
 
-def _known(path: Path, entries: dict[str, Any], allowed: tuple[str, ...]) -> None:
+def _require_folders(names: list[str]) -> None:
+    """A run's name becomes its folder: one of its own, and below the output folder."""
+    for name in names:
+        if name in (".", "..") or not re.fullmatch(r"[\w .+=\[\]()-]{1,200}", name):
+            raise ValueError(f"each run must have a name of letters, digits and _ - . + =, got {name!r}")
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(f"runs must have names of their own, got {twice!r} twice")
+
+
+def _table(content: dict[str, Any], key: str) -> dict[str, Any]:
+    table = content.get(key, {})
+    if not isinstance(table, dict):
+        raise ValueError(f"{key} must be a table, got {table!r}")
+    return table
+
+
+def _known(entries: dict[str, Any], allowed: tuple[str, ...]) -> None:
     for name in entries:
         if name not in allowed:
             nearest = difflib.get_close_matches(name, allowed, n=1, cutoff=0)[0]
-            raise ValueError(f"{path}: unknown entry {name!r} (nearest: {nearest})")
+            raise ValueError(f"unknown entry {name!r} (nearest: {nearest})")
+
+
+def _typed(name: str, value: Any, kind: type) -> None:
+    """Refuse what is not of the default's type; a whole number will do for any number."""
+    number = kind in (int, float) and isinstance(value, int) and not isinstance(value, bool)
+    if number and abs(value) >= 2**63:
+        raise ValueError(f"{name} must be below 2^63, got a number of {value.bit_length()} bits")
+    if not (number or isinstance(value, kind)):
+        words = {str: "text", bool: "true or false", int: "an integer", float: "a number"}[kind]
+        raise ValueError(f"{name} must be {words}, got {value!r}")
+
+
+def _pairs(sizes: Any) -> tuple[tuple[int, int], ...]:
+    if not isinstance(sizes, list | tuple) or any(
+        not isinstance(p, list | tuple) or len(p) != 2 for p in sizes
+    ):
+        raise ValueError(f"sizes must be a list of pairs [epoch, pixels], got {sizes!r}")
+    return tuple((epoch, pixels) for epoch, pixels in sizes)
+
+
+def _map(spec: Any) -> str | tuple[int, ...]:
+    """A coarse map's name, or its entries."""
+    if isinstance(spec, str):
+        return spec
+    if not isinstance(spec, list | tuple) or not all(type(entry) is int for entry in spec):
+        raise ValueError(f"map must be a name or a list of integers, got {spec!r}")
+    return tuple(spec)
 
 
 def _short(value: Any) -> str:

@@ -33,9 +33,10 @@ def recover(
     from empirical.recipe import read_recipes
     from empirical.recovery_report import study, summary
 
+    runs = read_recipes(recipes)
     images = load(data, root, cache=default_folder(), progress=True)
     reports = []
-    for name, recipe in read_recipes(recipes):
+    for name, recipe in runs:
         reports.append(study(images, recipe, out / name, device=device, progress=True))
         console.print(f"written: {out / name / 'recovery.json'}", soft_wrap=True)
     console.print(_table(summary(reports)))

@@ -37,7 +37,7 @@ def train(
     from empirical.recipe import read_recipes
     from empirical.training import train as train_one
 
-    runs = list(read_recipes(recipes))
+    runs = read_recipes(recipes)
     images = load(data, root, cache=default_folder(), progress=True)
     for i, (name, recipe) in enumerate(runs, 1):
         console.print(f"[{i}/{len(runs)}] {name}", markup=False, highlight=False)

@@ -18,7 +18,9 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+import pyarrow
 from PIL import Image
+from pyarrow import parquet
 from safetensors.numpy import save
 
 from benchmarks.fuzz.mutations import mutated, mutated_tar, random_pickle
@@ -27,10 +29,11 @@ from empirical.cifar_archive import LAYOUTS, read_cifar
 from empirical.feature_files import open_shard, read_whole
 from empirical.idx import read_idx
 from empirical.image_folder import read_images
+from empirical.recipe import read_recipes
 from empirical.testing import batch, meta
 from sims.experiment import read_points
 from sims.run_folder import RunFolder
-from sims.sweep import read_table
+from sims.sweep import read_table, sweep
 
 Files = Mapping[str, bytes]
 PACK = (bytes, gzip.compress, lzma.compress)
@@ -47,7 +50,9 @@ class Target:
 
 def targets() -> list[Target]:
     """Every reader of the package."""
-    import torch  # noqa: F401  (safetensors loads it for the first file, which is no fault of that file)
+    # Libraries that load at the first file, which is no fault of that file: safetensors' and pyarrow's.
+    import pyarrow.compute  # noqa: F401
+    import torch  # noqa: F401
 
     return [
         *(_cifar(name) for name in LAYOUTS),
@@ -58,6 +63,8 @@ def targets() -> list[Target]:
         _run_folder(),
         _one_file("sweep TOML", "input.toml", (TOML_GRID, TOML_POINTS), read_points),
         _one_file("sweep CSV", "input.csv", (_csv(1), _csv(7)), read_table),
+        _one_file("recipe TOML", "input.toml", (RECIPE, RECIPES), read_recipes),
+        _sweep_folder(),
         *_feature_files(),
     ]
 
@@ -207,6 +214,16 @@ def _run_folder() -> Target:
     return Target("run folder (JSON, safetensors)", _damage_to_one_of(_files_written(write)), read)
 
 
+def _sweep_folder() -> Target:
+    """A finished sweep of one flow: the rows of its point, and its run folder where they are gone."""
+    config = {"times": [0.0, 1.0], "width": 4, "activation": "identity"}
+
+    def read(folder: Path) -> object:
+        return sweep(config, folder / "input")
+
+    return Target("sweep folder", _damage_to_one_of(_files_written(read)), read)
+
+
 def _files_written(write: Callable[[Path], None]) -> Files:
     """The content of every file that `write` leaves in a folder, by its path there."""
     with tempfile.TemporaryDirectory() as folder:
@@ -238,9 +255,11 @@ def _feature_files() -> list[Target]:
     tensors = tuple(save({"features": a}) for a in arrays)
     csv = tuple(b"a,b,c\n" + b"".join(b"%f,%f,%f\n" % tuple(row) for row in a.tolist()) for a in arrays)
 
+    tables = tuple(_parquet(a, as_lists) for a, as_lists in zip(arrays, (False, True), strict=True))
+
     def read(file: Path) -> object:
         (file.parent / "labels.npy").write_bytes(labels)
-        if file.suffix != ".csv" and sum(file.read_bytes()) % 2:
+        if file.suffix not in (".csv", ".parquet") and sum(file.read_bytes()) % 2:
             return read_whole(file, "input")
         return [list(source.blocks(4)) for source in open_shard(file, file.parent / "labels.npy")]
 
@@ -257,7 +276,16 @@ def _feature_files() -> list[Target]:
         Target("features .npz", damage_npz, lambda folder: read(folder / "input.npz")),
         _one_file("features .safetensors", "input.safetensors", tensors, read),
         _one_file("features .csv", "input.csv", csv, read),
+        _one_file("features .parquet", "input.parquet", tables, read),
     ]
+
+
+def _parquet(array: np.ndarray, as_lists: bool) -> bytes:
+    """Columns of numbers, or one of lists; not compressed, so that damage reaches the values."""
+    columns = {"features": array.tolist()} if as_lists else dict(zip("abc", array.T, strict=True))
+    content = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), content, compression="none")
+    return content.getvalue()
 
 
 def _saved(save_as: Callable[..., None], array: np.ndarray) -> bytes:
@@ -293,6 +321,26 @@ rtol = 1e-8
 eps = [1e-2, 1e-3]
 S = [2, 3]
 seed = [0, 1]
+"""
+RECIPE = b"""name = "cifar"
+vary = { labels = ["coarse", "fine"], seed = [0, 1] }
+[recipe]
+network = "speed"
+width = 32
+map = "mod"
+epochs = 9
+sizes = [[0, 20], [4, 24], [6, 32]]
+learning_rate = 0.75
+lookahead = true
+"""
+RECIPES = b"""vary = { map = ["mod", "random:1", [0, 0, 1, 1]], width = [8] }
+[recipe]
+network = "mlp"
+loss = "squared"
+label_smoothing = 0.1
+flip = "none"
+compile = false
+measured = 80
 """
 TOML_POINTS = b"""times = [10.0]
 activation = "identity"

@@ -47,7 +47,7 @@ def test_a_file_gives_every_combination(tmp_path):
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda p: p.stem)
 def test_committed_recipes_are_valid_and_named_apart(file):
-    runs = list(read_recipes(file))
+    runs = read_recipes(file)
     assert len({name for name, _ in runs}) == len(runs) > 0
     assert len({recipe for _, recipe in runs}) == len(runs)
 
@@ -63,10 +63,46 @@ def test_committed_recipes_are_valid_and_named_apart(file):
         ("[recipe]\nmomentum = 1.0\n", "momentum must be below 1, got 1.0"),
         ("[recipe]\nlearning_rate = -0.1\n", "learning_rate"),
         ("[recipe]\nsizes = [[0, 4]]\n", "sizes: pixels must be an integer >= 8, got 4"),
+        ("[recipe]\nsizes = [8]\n", r"sizes must be a list of pairs \[epoch, pixels\], got \[8\]"),
+        ("[recipe]\nsizes = 8\n", r"sizes must be a list of pairs \[epoch, pixels\], got 8"),
+        ("[recipe]\nwidth = '8'\n", "width must be an integer, got '8'"),
+        ("[recipe]\nwidth = true\n", "width must be an integer >= 1, got True"),
+        ("[recipe]\nscale = 'big'\n", "scale must be a number, got 'big'"),
+        ("[recipe]\nnetwork = ['mlp']\n", r"network must be text, got \['mlp'\]"),
+        ("[recipe]\ncompile = 1\n", "compile must be true or false, got 1"),
+        ("[recipe]\nmap = [0, 0.5]\n", r"map must be a name or a list of integers, got \[0, 0.5\]"),
+        (f"[recipe]\nseed = {10**30}\n", r"seed must be below 2\^63, got a number of 100 bits"),
+        ("recipe = 1\n", "recipe must be a table, got 1"),
+        ("vary = ['seed']\n", r"vary must be a table, got \['seed'\]"),
+        ("vary = {seed = 1}\n", "vary: seed must be a non-empty list, got 1"),
+        ("vary = {seed = []}\n", r"vary: seed must be a non-empty list, got \[\]"),
+        ("vary = {seed = [0, 0]}\n", "runs must have names of their own, got 'recipe_seed-0' twice"),
+        ("name = '../elsewhere'\n", "each run must have a name of letters, .* got '../elsewhere'"),
+        ("name = '..'\n", "each run must have a name of letters"),
+        ("vary = {network = ['/../mlp']}\n", "each run must have a name of letters"),
+        (
+            f"vary = {{seed = {[*range(101)]}, width = {[*range(1, 101)]}}}\n",
+            "vary must give at most 10000 runs, got 10100",
+        ),
+        ("a = " + "[" * 5000, "is not TOML"),
     ],
 )
 def test_bad_files(tmp_path, text, message):
     file = tmp_path / "recipe.toml"
     file.write_text(text)
-    with pytest.raises(ValueError, match=message):
-        list(read_recipes(file))
+    with pytest.raises(ValueError, match=rf"recipe\.toml:? .*{message}"):
+        read_recipes(file)
+
+
+def test_text_that_is_not_utf_8_is_named(tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_bytes(b"name = 'caf\xe9'\n")
+    with pytest.raises(ValueError, match=r"recipe\.toml is not TOML: .*can't decode byte 0xe9"):
+        read_recipes(file)
+
+
+def test_a_map_may_be_given_by_its_entries(tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text("[recipe]\nmap = [0, 0, 1, 1]\n")
+    ((name, recipe),) = read_recipes(file)
+    assert (name, recipe.map) == ("recipe", (0, 0, 1, 1))
