@@ -10,6 +10,7 @@ from empirical import prediction_sweep
 from empirical.data import Dataset
 from empirical.predict import Config, predict
 from empirical.prediction_sweep import reduced, summary, sweep
+from sims.run_folder import lock
 
 SMALL = Config(map="0,0,1,1", components=1, dim=3, width=4, steps=10, records=3)
 CONFIGS = [SMALL, replace(SMALL, components=2), replace(SMALL, components=2, seed=1)]
@@ -62,3 +63,22 @@ def test_a_summary_holds_ends_and_worst_errors(data):
 def test_reducing_first_changes_nothing_but_rounding(data):
     whole, small = (predict(d, SMALL, device="cpu") for d in (data, reduced(data, 3)))
     np.testing.assert_allclose(small.predicted.W, whole.predicted.W, rtol=0, atol=1e-10)
+
+
+def test_of_two_processes_on_one_file_the_second_is_refused(data, tmp_path):
+    file = tmp_path / "points.json"
+    with (
+        lock(tmp_path / ".points.json.lock", "the test"),
+        pytest.raises(OSError, match=r"points\.json is in use by"),
+    ):
+        sweep(data, CONFIGS, file)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"points": [1]}', '{"points": 1}', "[" * 100_000])
+def test_a_damaged_file_is_named_with_the_cure_and_kept(data, tmp_path, text):
+    file = tmp_path / "points.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"points\.json is damaged .*; move it away"):
+        sweep(data, CONFIGS, file)
+    assert file.read_text() == text

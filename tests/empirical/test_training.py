@@ -14,6 +14,7 @@ from tiny_images import tiny_images
 from empirical import training
 from empirical.recipe import Recipe, read_recipes
 from empirical.training import objective, train, uses_bf16
+from sims.run_folder import RunFolder
 from theory import Moments, observables
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +70,11 @@ def test_killed_at_any_step_it_ends_with_the_same_weights(tmp_path, monkeypatch,
         train(DATA, recipe, tmp_path / "killed", device="cpu")
     monkeypatch.setattr(training, "batches", genuine)
     assert_same(weights(train(DATA, recipe, tmp_path / "killed", device="cpu")), weights(expected))
+
+
+def test_of_two_processes_on_one_run_the_second_is_refused(tmp_path):
+    with RunFolder(tmp_path, {}), pytest.raises(OSError, match="in use by another process"):
+        train(DATA, SHORT, tmp_path, device="cpu")
 
 
 def test_a_finished_run_is_read_back(tmp_path, monkeypatch):

@@ -9,6 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from paper_figs import build, changes, inputs, report
+from paper_figs.__main__ import main
+from sims.run_folder import hold
 
 
 def test_the_sources_of_a_figure_are_those_it_imports_directly_and_through_others():
@@ -71,6 +73,22 @@ def test_a_damaged_record_is_computed_again(counted, tmp_path):
     file.write_text(file.read_text()[:40])
     assert build.figure("toy", tmp_path, seed=0)[1]
     assert json.loads(file.read_text())["numbers"]["slope"] == 0.25
+
+
+def test_a_picture_of_other_numbers_is_drawn_anew(counted, tmp_path):
+    """As a run of another seed leaves it that was killed before it wrote its record."""
+    build.figure("toy", tmp_path, seed=0)
+    whole = {kind: (tmp_path / f"toy.{kind}").read_bytes() for kind in ("pdf", "png")}
+    (tmp_path / "toy.png").write_bytes(b"the picture of seed 3")
+    assert build.figure("toy", tmp_path, seed=0)[1]
+    assert whole == {kind: (tmp_path / f"toy.{kind}").read_bytes() for kind in ("pdf", "png")}
+    assert not build.figure("toy", tmp_path, seed=0)[1]
+
+
+def test_of_two_processes_on_one_folder_the_second_is_refused(counted, tmp_path):
+    with hold(tmp_path), pytest.raises(OSError, match="is in use by another process"):
+        main(["depth"], out=tmp_path, jobs=1)
+    assert counted == []
 
 
 def test_a_curve_is_summed_up_by_its_mean_and_last_value_and_a_number_by_itself():

@@ -2,16 +2,18 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sims.run_folder import RunFolder, digest
+from sims.run_folder import RunFolder, digest, hold
 
 
 def test_checkpoints_and_metrics_are_read_back_as_written(tmp_path):
@@ -40,6 +42,40 @@ def test_a_second_process_on_the_folder_is_refused(tmp_path):
     with RunFolder(tmp_path, {}), pytest.raises(OSError, match="in use by another process"):
         RunFolder(tmp_path, {})
     RunFolder(tmp_path, {}).__exit__()
+
+
+def test_a_folder_that_another_holds_is_refused_or_waited_for(tmp_path):
+    begun = threading.Event()
+
+    def wait():
+        begun.set()
+        with hold(tmp_path, wait=True):
+            pass
+
+    thread = threading.Thread(target=wait)
+    with hold(tmp_path / "new" / "folder") as folder, hold(tmp_path):
+        assert folder.is_dir()
+        with (
+            pytest.raises(
+                OSError, match=rf"folder {re.escape(str(tmp_path))} is in use by another process; wait"
+            ),
+            hold(tmp_path),
+        ):
+            pass
+        thread.start()
+        begun.wait(10)
+        thread.join(0.1)
+        assert thread.is_alive()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_what_killed_writers_left_is_cleared_away_and_nothing_else(tmp_path):
+    stays = [tmp_path / name for name in ("a.json", ".mine.part", "b.12.part", ".c.json.12.parts")]
+    for file in [*stays, tmp_path / ".a.json.12.part"]:
+        file.write_text("")
+    with hold(tmp_path):
+        assert sorted(tmp_path.iterdir()) == sorted([*stays, tmp_path / ".lock"])
 
 
 def test_a_truncated_checkpoint_is_named_with_the_cure(tmp_path):

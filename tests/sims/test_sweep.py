@@ -230,6 +230,37 @@ def test_a_point_that_another_process_computes_is_waited_for_and_read(tmp_path):
     assert finished(point, tmp_path) == [{"theirs": 1}]
 
 
+def test_two_sweeps_on_one_folder_share_the_work(tmp_path, monkeypatch):
+    """The second waits for each point that the first computes, and both give the whole table."""
+    genuine, computed = Point.rows, []
+
+    def counting(self, folder):
+        computed.append(self)
+        time.sleep(0.02)
+        return genuine(self, folder)
+
+    monkeypatch.setattr(Point, "rows", counting)
+    tables = []
+    threads = [threading.Thread(target=lambda: tables.append(sweep(GRID, tmp_path))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tables) == 2 and tables[0] == tables[1]
+    assert len(computed) == len(set(computed)) == 4
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "[" * 100_000])
+def test_damaged_rows_are_named_with_the_cure(tmp_path, text):
+    sweep(QUICK, tmp_path)
+    (rows,) = tmp_path.glob("runs/*/rows.json")
+    rows.write_text(text)
+    with pytest.raises(ValueError, match=r"rows\.json is damaged .*; delete it"):
+        sweep(QUICK, tmp_path)
+    rows.unlink()
+    assert len(sweep(QUICK, tmp_path)) == 2
+
+
 # What goes wrong
 
 
