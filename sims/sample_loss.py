@@ -136,9 +136,9 @@ class SampleLoss:
             for x, y in zip(samples.x[own].split(size), samples.fine[own].split(size), strict=True):
                 accumulator.update(self.phi(x @ W[b, :width].T)[0], y)
             found = accumulator.compute()
-            arrays["weights"][b] = found.weights.cpu()
-            arrays["means"][b, :, :width] = found.means.cpu()
-            arrays["covariances"][b, :, :width, :width] = found.covariances.cpu()
+            arrays["weights"][b] = found.weights.cpu().numpy()
+            arrays["means"][b, :, :width] = found.means.cpu().numpy()
+            arrays["covariances"][b, :, :width, :width] = found.covariances.cpu().numpy()
         return arrays
 
 

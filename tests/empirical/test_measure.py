@@ -299,4 +299,5 @@ def test_two_processes_measure_what_one_does(tmp_path):
             float(estimate.value), rel=1e-9, abs=1e-12
         ), name
         assert report["scalars"][name]["low"] is not None
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"measure.json", "measure.pdf", "measure.png"}
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {".lock", "measure.json", "measure.pdf", "measure.png"}

@@ -50,3 +50,30 @@ def test_json_has_null_where_a_number_is_not_finite():
     value = {"a": [float("nan"), 1.0], "b": (float("inf"), 2), "c": {"d": "x", "e": None}}
     assert json.loads(to_json(value)) == {"a": [None, 1.0], "b": [None, 2], "c": {"d": "x", "e": None}}
     assert to_json([1]) == "[\n 1\n]"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_what_stops_a_write_leaves_nothing_behind_either(tmp_path, monkeypatch, error):
+    def stopped(_):
+        raise error
+
+    monkeypatch.setattr(files.os, "fsync", stopped)
+    with pytest.raises(error):
+        write_atomic(tmp_path / "result.json", "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_text_that_no_file_can_hold_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(UnicodeEncodeError):
+        write_atomic(tmp_path / "text", "\ud800")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_takes_no_removal_either_does_not_hide_why(tmp_path, monkeypatch):
+    def readonly(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(files.os, "fsync", readonly)
+    monkeypatch.setattr(files.Path, "unlink", readonly)
+    with pytest.raises(OSError, match=r"could not write .*result\.json: Read-only file system"):
+        write_atomic(tmp_path / "result.json", "new")
