@@ -1,9 +1,12 @@
 """What a prediction costs beside the training that it stands for: processor time of one step of each, interleaved.
 
-    OMP_NUM_THREADS=1 python benchmarks/prediction_cost.py --widths 32 256 --dims 32 128 --components 4
+    OMP_NUM_THREADS=1 python benchmarks/prediction_cost.py --widths 32 256 --dims 32 128 --trained 0 100
+    OMP_NUM_THREADS=1 python benchmarks/prediction_cost.py --widths 256 --dims 32 --compare 100
 
 60,000 random samples of 10 classes; a step of full-batch descent in float32 against an exact population gradient in
-float64, one thread each; the least of the repeats, which other load disturbs least.
+single and in double precision, one thread each; the least of the repeats, which other load disturbs least. The weights
+are those after so many steps of training: trained neurons are more correlated. `--compare STEPS` runs descent in both
+precisions instead, and prints how far the observables of the single one are from the double one's.
 """
 
 from __future__ import annotations
@@ -12,39 +15,83 @@ import argparse
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from sims import population_descent
 from sims.initial_weights import gaussian
-from sims.population import population_loss
+from sims.population import PRECISIONS, population_loss
 from sims.sample_loss import SampleLoss, Samples
-from theory import Mixture, Moments
+from theory import Mixture, Moments, observables
 from theory.targets import centred_one_hot
 
 SAMPLES, CLASSES = 60_000, 10
 COARSE = np.arange(CLASSES) % 5
+TARGETS = centred_one_hot(COARSE)
+DECAY, RATE = 1e-3, 0.1
+FLOAT32: dict[str, Any] = {"dtype": torch.float32, "device": torch.device("cpu")}
+DESCENT = SampleLoss("relu", 0.01, "squared", DECAY)
 
 
-def cost(width: int, dim: int, components: int, repeats: int) -> tuple[float, float]:
-    """Seconds of processor time of one step: of the prediction, and of the training."""
-    rng = np.random.default_rng(0)
-    fine = np.arange(SAMPLES) % CLASSES
-    x = rng.standard_normal((CLASSES, dim + 1))[fine] + rng.standard_normal((SAMPLES, dim + 1))
-    parts = Moments.from_samples(x, fine + CLASSES * rng.integers(0, components, SAMPLES))
-    mixture = Mixture(parts, COARSE, np.arange(CLASSES * components) % CLASSES)
-    targets = centred_one_hot(COARSE)
-    W, A = gaussian(width, dim + 1, targets.shape[1], 0.5, rng)
-    gradient = population_loss(mixture, targets=targets, weight_decay=1e-3)
+class Problem:
+    """The samples, their mixture and initial weights."""
 
-    where = {"dtype": torch.float32, "device": torch.device("cpu")}
-    samples = Samples.checked("", x, fine, targets, 1, dim + 1, where)
-    weights = (torch.tensor(w[None], **where) for w in (W, A))
-    descent = partial(SampleLoss("relu", 0.01, "squared", 1e-3), *weights, samples)
-    found = [(_seconds(partial(gradient, W, A)), _seconds(descent)) for _ in range(repeats + 1)][1:]
-    theory, training = np.min(found, axis=0)
-    return float(theory), float(training)
+    def __init__(self, width: int, dim: int, components: int) -> None:
+        rng = np.random.default_rng(0)
+        fine = np.arange(SAMPLES) % CLASSES
+        x = rng.standard_normal((CLASSES, dim + 1))[fine] + rng.standard_normal((SAMPLES, dim + 1))
+        parts = Moments.from_samples(x, fine + CLASSES * rng.integers(0, components, SAMPLES))
+        self.mixture = Mixture(parts, COARSE, np.arange(CLASSES * components) % CLASSES)
+        self.samples = Samples.checked("", x, fine, TARGETS, 1, dim + 1, FLOAT32)
+        self.W, self.A = gaussian(width, dim + 1, TARGETS.shape[1], 0.5, rng)
+
+    def trained(self, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """W (1, m, d) and A (1, K, m) after so many steps of full-batch descent."""
+        W, A = (torch.tensor(w[None], **FLOAT32) for w in (self.W, self.A))
+        for _ in range(steps):
+            _, dW, dA = DESCENT(W, A, self.samples)
+            W, A = W - RATE * dW, A - RATE * dA
+        return W, A
+
+    def seconds(self, steps: int, repeats: int) -> dict[str, float]:
+        """Processor time of a step, by "training" and by the precision of the prediction."""
+        W, A = self.trained(steps)
+        w, a = W[0].double().numpy(), A[0].double().numpy()
+        work: dict[str, Callable[[], Any]] = {"training": partial(DESCENT, W, A, self.samples)}
+        for precision in PRECISIONS:
+            gradient = population_loss(self.mixture, targets=TARGETS, weight_decay=DECAY, precision=precision)
+            work[precision] = partial(gradient, w, a)
+        found = [[_seconds(call) for call in work.values()] for _ in range(repeats + 1)][1:]
+        return dict(zip(work, np.min(found, axis=0).tolist(), strict=True))
+
+    def distances(self, steps: int) -> dict[str, float]:
+        """Of fine_share and NC1: the largest relative difference between the two precisions along a descent."""
+        single, double = (
+            population_descent(
+                self.mixture,
+                self.W,
+                self.A,
+                targets=TARGETS,
+                weight_decay=DECAY,
+                learning_rate=RATE,
+                steps=np.unique(np.geomspace(1, steps, 5).round().astype(int)),
+                precision=precision,
+            )
+            for precision in ("single", "double")
+        )
+        values = {
+            name: [np.array([measure(h, COARSE) for h in run.moments]) for run in (single, double)]
+            for name, measure in (("fine_share", observables.fine_share), ("NC1", _nc1))
+        }
+        return {name: float(np.abs(one / two - 1).max()) for name, (one, two) in values.items()}
+
+
+def _nc1(h: Moments, coarse: NDArray[np.int64]) -> float:
+    return observables.table(h, coarse)["nc1_trace_ratio_coarse"]
 
 
 def _seconds(work: Callable[[], Any]) -> float:
@@ -61,21 +108,24 @@ def main() -> None:
     parser.add_argument("--dims", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--components", type=int, nargs="+", default=[4])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--trained", type=int, nargs="+", default=[0])
+    parser.add_argument("--compare", type=int)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        "| width | d | R | prediction, s a step | training, s a step | ratio |",
-        "| --- |" + " --- |" * 5,
-        sep="\n",
-    )
-    for width in options.widths:
-        for dim in options.dims:
-            for components in options.components:
-                theory, descent = cost(width, dim, components, options.repeats)
-                cells = (
-                    f"{width} | {dim} | {components} | {theory:.4f} | {descent:.4f} | {theory / descent:.2f}"
-                )
-                print(f"| {cells} |", flush=True)
+    head = ["width", "d", "R"]
+    for shape in product(options.widths, options.dims, options.components):
+        problem = Problem(*shape)
+        if options.compare:
+            row(dict(zip(head, shape, strict=True)) | problem.distances(options.compare))
+            continue
+        for steps in options.trained:
+            seconds = problem.seconds(steps, options.repeats)
+            ratios = {f"{p} / training": seconds[p] / seconds["training"] for p in PRECISIONS}
+            row(dict(zip([*head, "trained"], [*shape, steps], strict=True)) | seconds | ratios)
+
+
+def row(values: dict[str, float]) -> None:
+    print(" | ".join(f"{name} {value:.3g}" for name, value in values.items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ def test_population_gradient(contest, problem, time):
         end = population_flow(mixture, W0, A0, targets=targets, weight_decay=1e-3, times=[time], rtol=1e-3)
         W0, A0 = end.W[0], end.A[0]
     field = population_loss(mixture, targets=targets)
+    single = population_loss(mixture, targets=targets, precision="single")
     where = {"dtype": torch.float32, "device": torch.device("cpu")}
     samples = Samples.checked("", x, fine, targets, 1, x.shape[1], where)
     W, A = torch.tensor(W0[None], **where), torch.tensor(A0[None], **where)
@@ -67,6 +68,7 @@ def test_population_gradient(contest, problem, time):
         f"gradient, t = {time:g}",
         {
             "population, 40 Gaussians, float64": lambda: field(W0, A0),
+            "population, 40 Gaussians, pairs in float32": lambda: single(W0, A0),
             "60,000 images, torch autograd, float32": autograd,
             "60,000 images, written out in blocks, float32": lambda: objective(W, A, samples),
         },

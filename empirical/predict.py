@@ -34,6 +34,10 @@ from theory.targets import centred_one_hot
 
 Array = NDArray[np.float64]
 
+WIDEST_DOUBLE = (
+    32  # beyond, descent in single precision: double would take longer than the training that it predicts
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -223,6 +227,7 @@ def _population(
     steps = config.recorded_steps()
     rate, momentum = config.learning_rate, config.momentum
     if config.dynamics == "descent":
+        common |= {"precision": "single" if config.width > WIDEST_DOUBLE else "double"}
         return population_descent(
             mixture, W0, A0, learning_rate=rate, momentum=momentum, steps=steps, **common
         )

@@ -114,6 +114,7 @@ def population_descent(
     learning_rate: float,
     momentum: float = 0.0,
     steps: ArrayLike,
+    precision: str = "double",
     folder: Path | str | None = None,
     progress: bool = False,
 ) -> Trajectory:
@@ -122,7 +123,8 @@ def population_descent(
     As `population_flow`, with `steps` (T,) whole numbers in place of times. It predicts descent on samples without the
     O(learning_rate) by which descent leaves the flow. With momentum mu in [0, 1) each step is v <- mu v + gradient,
     w <- w - learning_rate v, from v = 0 (Polyak's heavy ball, as in torch); Trajectory.times is
-    step * learning_rate/(1 - mu), the time of the flow that it follows.
+    step * learning_rate/(1 - mu), the time of the flow that it follows. In precision "single" (see `population_loss`)
+    wide ReLU networks take several times less; Trajectory.moments are double in both.
 
     Raises:
         RuntimeError: the loss diverged.
@@ -135,7 +137,7 @@ def population_descent(
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
     network = _Network(activation, slope, loss, weight_decay)
-    start = _Start.checked(mixture, W0, A0, targets, network)
+    start = _Start.checked(mixture, W0, A0, targets, network, precision)
     descent = _Descent(start.loss, learning_rate, momentum)
     config = {"method": "descent", "learning_rate": learning_rate, "momentum": momentum}
     return _trajectory(start, descent, counts * descent.time_step, config, folder, progress)
@@ -169,8 +171,9 @@ class _Start:
         A0: ArrayLike,
         targets: ArrayLike,
         network: _Network,
+        precision: str = "double",
     ) -> _Start:
-        loss = population_loss(mixture, targets=targets, **asdict(network))
+        loss = population_loss(mixture, targets=targets, precision=precision, **asdict(network))
         t = np.asarray(targets, dtype=np.float64)
         W = checks.real("W0", W0, ("m", mixture.dim))
         checks.integer("the width m of W0", len(W), 1)
@@ -179,7 +182,10 @@ class _Start:
             raise ValueError("W0 and A0 must not both be zero: zero is a fixed point of the flow")
         m = mixture.moments
         inputs = digest(m.weights, m.means, m.covariances, mixture.fine_map, mixture.coarse_map, t, W, A)
-        return cls(mixture, W, A, loss, asdict(network) | {"inputs": inputs})
+        config = asdict(network) | {"inputs": inputs}
+        return cls(
+            mixture, W, A, loss, config if precision == "double" else config | {"precision": precision}
+        )
 
     def hidden(self, W: Array) -> Moments:
         """Moments of h = phi(W x), one entry a fine class."""

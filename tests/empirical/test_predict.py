@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import empirical.predict as prediction
 from empirical.data import Dataset
 from empirical.predict import Config, predict, relative_error, squared_loss
 from theory import Moments
@@ -44,6 +45,19 @@ def test_prediction_and_observation_start_at_the_same_weights(result):
     for name in ("W", "A"):
         start = getattr(result.predicted, name)[0]
         np.testing.assert_allclose(getattr(result.observed, name)[0], start, rtol=1e-7)  # trained in float32
+
+
+def test_wide_networks_are_predicted_in_single_precision_within_a_thousandth_of_the_aim(
+    data, result, monkeypatch
+):
+    monkeypatch.setattr(prediction, "WIDEST_DOUBLE", 4)
+    single = predict(data, SMALL, device="cpu", observed=result.observed)
+    assert single.predicted.info["precision"] == "single"
+    assert "precision" not in result.predicted.info
+    for name in ("fine_share", "loss"):  # the aim is 1 %
+        np.testing.assert_allclose(
+            single.course(name)["predicted"], result.course(name)["predicted"], rtol=1e-5
+        )
 
 
 def test_every_observable_is_compared_at_every_recorded_step(result):

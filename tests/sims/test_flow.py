@@ -181,6 +181,23 @@ def test_descent_with_momentum_follows_the_flow_at_its_effective_rate_and_resume
     np.testing.assert_array_equal(resumed.W, descent.W)
 
 
+def test_descent_in_single_precision_is_the_same_descent_resumes_and_is_another_run(tmp_path):
+    mixture, W0, A0, options = noisy()
+    common = options | {"learning_rate": 0.05, "steps": [10, 40]}
+    single, double = (
+        population_descent(mixture, W0, A0, **common, precision=p, folder=tmp_path / p)
+        for p in ("single", "double")
+    )
+    # 2e-6 a step, relative to the gradient, over two units of time, in which deviations grow e-fold a few times.
+    assert 0 < np.abs(single.W - double.W).max() <= 2e-5
+    assert single.info["precision"] == "single"
+    (tmp_path / "single" / "checkpoints" / "00001.safetensors").unlink()
+    resumed = population_descent(mixture, W0, A0, **common, precision="single", folder=tmp_path / "single")
+    np.testing.assert_array_equal(resumed.W, single.W)
+    with pytest.raises(ValueError, match="precision"):
+        population_descent(mixture, W0, A0, **common, precision="single", folder=tmp_path / "double")
+
+
 def test_a_diverging_descent_says_so():
     mixture, W0, A0, options = noisy()
     with (

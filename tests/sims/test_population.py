@@ -6,7 +6,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sims import population_loss
+from sims import population, population_loss
 from theory import Mixture, Moments
 from theory.targets import centred_one_hot, one_hot, signs
 
@@ -124,11 +124,46 @@ def test_scalar_targets_have_one_output():
     assert not dA.any()
 
 
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+@pytest.mark.parametrize("noise", [0.03, 1.0])
+def test_single_precision_agrees_with_double(activation, noise):
+    """Within the bounds of rectified_single, 4e-6 s_k for each partner, which random signs keep far from adding up."""
+    mixture, targets, W, A, _ = problem(4, 40, 6, noise)
+    W[1], W[2] = W[0], -W[0]
+    single, double = (
+        population_loss(mixture, targets=targets, activation=activation, slope=0.3, precision=p)(W, A)
+        for p in ("single", "double")
+    )
+    for a, b in zip(single, double, strict=True):
+        assert 0 < np.abs(a - b).max() <= 2e-6 * np.abs(b).max()
+
+
+@pytest.mark.parametrize(("activation", "noise"), [("erf", 1.0), ("identity", 1.0), ("relu", 0.0)])
+def test_precision_is_double_where_there_are_no_pairs_of_rectified_neurons(activation, noise):
+    mixture, targets, W, A, _ = problem(5, 6, 4, noise)
+    single, double = (
+        population_loss(mixture, targets=targets, activation=activation, precision=p)(W, A)
+        for p in ("single", "double")
+    )
+    for a, b in zip(single, double, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_single_precision_in_parts_is_the_whole(monkeypatch):
+    mixture, targets, W, A, _ = problem(6, 8, 5, 1.0)
+    field = population_loss(mixture, targets=targets, precision="single")
+    whole = field(W, A)
+    monkeypatch.setattr(population, "SIZE", 2 * 8**2)  # two components at a time
+    for a, b in zip(field(W, A), whole, strict=True):
+        assert np.abs(a - b).max() <= 1e-6 * np.abs(b).max()
+
+
 BAD_CALLS = [
     ({"activation": "tanh"}, "activation must be one of erf, identity, leaky_relu, relu, square; got 'tanh'"),
     ({"weight_decay": -1.0}, "weight_decay must be a finite number >= 0, got -1.0"),
     ({"weight_decay": float("nan")}, "weight_decay must be a finite number >= 0, got nan"),
     ({"targets": np.zeros((3, 1))}, r"targets must have shape \(4, K\), got \(3, 1\)"),
+    ({"precision": "half"}, "precision must be one of double, single; got 'half'"),
     ({"loss": "hinge"}, "loss must be one of logistic, softmax, squared; got 'hinge'"),
     ({"loss": "logistic", "targets": np.zeros((4, 1))}, r"targets must be -1 or 1 .* got \[0.0\]"),
     ({"loss": "softmax"}, "targets must be rows of probabilities"),
