@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 Field = Callable[[Array, Array], tuple[float, Array, Array]]
 
 PRECISIONS = ("double", "single")
-SIZE = 2**19  # pairs of neurons, over components, at a time in single precision: bounds the memory
+SIZE = 2**22  # pairs of neurons, over components, at a time in single precision: bounds the memory
 
 
 def population_loss(
@@ -48,7 +48,7 @@ def population_loss(
         loss: squared; or, where the inputs have no noise, logistic (targets +-1) or softmax (targets probabilities).
         weight_decay: lambda >= 0, the same on both layers.
         precision: "double"; or "single" to compute in float32 what pairs of relu or leaky_relu neurons contribute,
-            where inputs have noise: several times as fast, right to 1e-6 (`rectified_single.output_noise`).
+            where inputs have noise: several times as fast, right to 1e-5 (`rectified_single.output_noise`).
     """
     checks.instance("mixture", mixture, Mixture)
     checks.one_of("activation", activation, kinematics.ACTIVATIONS)
@@ -147,11 +147,10 @@ def _gaussian_single(mixture: Mixture, targets: Array, slope: float) -> Field:
         weights, means, W_cov = pi[some, None], mu[some], W @ cov[some]
         mean, spread, pull = rectified_single.output_noise(means @ W.T, W, W_cov, A, slope)
         r = mean @ A.T - t[some]
-        b_bar, W_bar = pull(r @ A)
+        b_bar, dW = pull(r @ A, pi[some])
         spread = np.tensordot(pi[some], spread, axes=1).T  # (K, m): A Cov
         loss = 0.5 * (np.vdot(weights * r, r) + np.vdot(spread, A))
-        dW = (weights * b_bar).T @ means + np.tensordot(pi[some], W_bar, axes=1)
-        return float(loss), dW, (weights * r).T @ mean + spread
+        return float(loss), dW + (weights * b_bar).T @ means, (weights * r).T @ mean + spread
 
     def field(W: Array, A: Array) -> tuple[float, Array, Array]:
         step = max(1, SIZE // len(W) ** 2)

@@ -30,9 +30,9 @@ from theory import gaussian
 from theory.gaussian_single import HalfLine, half_line, orthant
 
 Array = NDArray[Any]
-Pull = Callable[[Array], tuple[Array, Array]]
+Pull = Callable[[Array, Array], tuple[Array, Array]]
 
-SIZE = 2**15  # pairs of a block: fewer would be ruled by what a call costs
+SIZE = 2**16  # pairs of a block: fewer would be ruled by what a call costs
 STRIP = 32  # rows of a block: the squares at their left are done twice, and short rows make short inner loops
 
 
@@ -46,10 +46,11 @@ def output_noise(b: Array, W: Array, W_cov: Array, A: Array, slope: float) -> tu
         slope: a.
 
     Returns:
-        mean (n, m), Cov(h) A^T (n, m, K), and pull(mean_bar (n, m)) -> b_bar (n, m) and the gradient (n, m, d) with
-        respect to W where it enters Q = W Sigma W^T, of each component's noise + <mean_bar, mean>. All float64; what
-        pairs add is within 4e-6 s_j s_k in Cov(h) and, with G = A^T A, within 2e-6 sum_k |G_jk| s_k in b_bar and in
-        2 s_j dL/dQ_jj, as long as s and A are within the range of float32.
+        mean (n, m), Cov(h) A^T (n, m, K), and pull(mean_bar (n, m), weights (n,)), the gradient of each component's
+        noise + <mean_bar, mean> with respect to b, (n, m), and to W where it enters Q = W Sigma W^T, (m, d), the latter
+        summed over components with these weights. All float64; what pairs add is within 6e-5 s_j s_k in Cov(h) and,
+        with G = A^T A, within 2e-5 sum_k |G_jk| s_k in dL/db_j and 2 s_j dL/dQ_jj, as long as s and A are within the
+        range of float32.
     """
     bend = 1 - slope
     s = np.sqrt(np.maximum(np.einsum("nmd,md->nm", W_cov, W), 0))
@@ -61,22 +62,25 @@ def output_noise(b: Array, W: Array, W_cov: Array, A: Array, slope: float) -> tu
 
     mirror = np.where(h > 0, -1.0, 1.0)
     unit = (mirror * inverse)[..., None]
-    single = (
-        s[..., None] * A.T,
-        mirror[..., None] * W_cov,
-        *(a[..., None] for a in (s, mirror * h, mirror * g)),
-    )
-    neurons = _Neurons(unit * W, unit * W_cov, *(a.astype(np.float32) for a in single))
+    mirrored = np.multiply(mirror[..., None], W_cov, dtype=np.float32, casting="same_kind")
+    single = (s[..., None] * A.T, mirrored, *(a[..., None] for a in (s, mirror * h, mirror * g)))
+    neurons = _Neurons(unit * W, unit * W_cov, *(a.astype(np.float32, copy=False) for a in single))
     sums = _sums(half_line(mirror * h), neurons, (A.T @ A).astype(np.float32), bend)
 
     p = sums.p[..., 0] + steepness * sums.linear[..., 0]
     from_b, from_s = sums.b[..., 0] + p, sums.s[..., 0] - mirror * h * p
 
-    def pull(mean_bar: Array) -> tuple[Array, Array]:
+    def pull(mean_bar: Array, weights: Array) -> tuple[Array, Array]:
         by_s = inverse * (steepness * mean_bar + from_s)
-        return g * mean_bar + mirror * from_b, mirror[..., None] * sums.W + by_s[..., None] * W_cov
+        W_bar = _summed(weights[:, None] * mirror, sums.W) + _summed(weights[:, None] * by_s, W_cov)
+        return g * mean_bar + mirror * from_b, W_bar
 
     return mean, s[..., None] * sums.covariance_A, pull
+
+
+def _summed(factors: Array, parts: Array) -> Array:
+    """sum_n factors (n, m) parts (n, m, d) -> (m, d)."""
+    return (factors.T[:, None] @ parts.transpose(1, 0, 2))[:, 0]
 
 
 class _Neurons(NamedTuple):

@@ -47,7 +47,7 @@ def test_prediction_and_observation_start_at_the_same_weights(result):
         np.testing.assert_allclose(getattr(result.observed, name)[0], start, rtol=1e-7)  # trained in float32
 
 
-def test_wide_networks_are_predicted_in_single_precision_within_a_thousandth_of_the_aim(
+def test_wide_networks_are_predicted_in_single_precision_within_a_hundredth_of_the_aim(
     data, result, monkeypatch
 ):
     monkeypatch.setattr(prediction, "WIDEST_DOUBLE", 4)
@@ -56,7 +56,7 @@ def test_wide_networks_are_predicted_in_single_precision_within_a_thousandth_of_
     assert "precision" not in result.predicted.info
     for name in ("fine_share", "loss"):  # the aim is 1 %
         np.testing.assert_allclose(
-            single.course(name)["predicted"], result.course(name)["predicted"], rtol=1e-5
+            single.course(name)["predicted"], result.course(name)["predicted"], rtol=1e-4
         )
 
 

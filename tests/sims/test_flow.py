@@ -188,8 +188,8 @@ def test_descent_in_single_precision_is_the_same_descent_resumes_and_is_another_
         population_descent(mixture, W0, A0, **common, precision=p, folder=tmp_path / p)
         for p in ("single", "double")
     )
-    # 2e-6 a step, relative to the gradient, over two units of time, in which deviations grow e-fold a few times.
-    assert 0 < np.abs(single.W - double.W).max() <= 2e-5
+    # 2e-5 of the gradient a step, over two units of time, in which deviations grow e-fold a few times.
+    assert 0 < np.abs(single.W - double.W).max() <= 2e-4
     assert single.info["precision"] == "single"
     (tmp_path / "single" / "checkpoints" / "00001.safetensors").unlink()
     resumed = population_descent(mixture, W0, A0, **common, precision="single", folder=tmp_path / "single")

@@ -127,7 +127,7 @@ def test_scalar_targets_have_one_output():
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
 @pytest.mark.parametrize("noise", [0.03, 1.0])
 def test_single_precision_agrees_with_double(activation, noise):
-    """Within the bounds of rectified_single, 4e-6 s_k for each partner, which random signs keep far from adding up."""
+    """Within the bounds of rectified_single, 2e-5 s_k for each partner, which random signs keep far from adding up."""
     mixture, targets, W, A, _ = problem(4, 40, 6, noise)
     W[1], W[2] = W[0], -W[0]
     single, double = (
@@ -135,7 +135,7 @@ def test_single_precision_agrees_with_double(activation, noise):
         for p in ("single", "double")
     )
     for a, b in zip(single, double, strict=True):
-        assert 0 < np.abs(a - b).max() <= 2e-6 * np.abs(b).max()
+        assert 0 < np.abs(a - b).max() <= 2e-5 * np.abs(b).max()
 
 
 @pytest.mark.parametrize(("activation", "noise"), [("erf", 1.0), ("identity", 1.0), ("relu", 0.0)])

@@ -10,7 +10,7 @@ from theory import gaussian_single as single
 
 pytestmark = pytest.mark.T1
 
-FIT = 1.9e-7  # of Mills' ratio, as the module's docstring has it
+FIT = 2.7e-6  # of Mills' ratio, as the module's docstring has it
 ULP = 2.0**-24
 
 
@@ -19,13 +19,13 @@ def test_mills_ratio_is_within_the_stated_error_and_beyond_the_fit_too():
     error = np.polyval(single.MILLS[::-1], t) - np.sqrt(np.pi / 2) * erfcx(t / np.sqrt(2))
     weighted = np.abs(error) * np.exp(-t * t / 2) * np.maximum(1, t) / (2 * np.pi)
     assert weighted.max() <= FIT
-    assert weighted[t <= 5.1].max() > 0.9 * FIT  # the statement is not a loose one
+    assert weighted[t <= 4.5].max() > 0.9 * FIT  # the statement is not a loose one
 
 
 def test_arccos_is_within_the_stated_error():
     gap = np.linspace(0, 1, 10_001)
     error = np.sqrt(2 * gap) * np.polyval(single.ARCCOS[::-1], gap) - np.arccos(1 - gap)
-    assert np.abs(error).max() <= 2 * np.pi * 1.5e-8
+    assert np.abs(error).max() <= 2 * np.pi * 7.7e-7
 
 
 @pytest.mark.parametrize(("R", "theta"), [(0.0, 1.0), (0.5, np.pi / 2), (1.7, 0.3), (3.0, 1.2)])
@@ -75,11 +75,11 @@ def assert_within(found, exact, tolerance, h_1, h_2, r):
 def test_delta_and_excess_are_within_their_bounds(both):
     h_1, h_2, found, exact = both
     assert found.delta.dtype == found.excess.dtype == np.float32
-    assert_within(found.delta, exact.delta, np.pi * FIT + 4 * ULP, h_1, h_2, exact.r)
+    assert_within(found.delta, exact.delta, np.pi * (FIT + 7.7e-7) + 4 * ULP, h_1, h_2, exact.r)
     assert_within(found.excess, exact.excess, 2 * ULP, h_1, h_2, exact.r)
 
 
-def test_what_gradients_are_made_of_is_within_two_millionths(both):
+def test_what_gradients_are_made_of_is_within_six_times_the_error_of_the_fit(both):
     """Cov(1_1, relu_2)/s_2, and the slope by the standard deviation: smooth in h where a shift by itself is not."""
     h_1, h_2, found, exact = both
 
@@ -89,12 +89,11 @@ def test_what_gradients_are_made_of_is_within_two_millionths(both):
     def by_deviation(parts):
         return (h_2 - exact.r * h_1) * parts.shift[0] + parts.excess
 
-    # |h_2| e^{-h_2^2/2} <= 0.61 tempers delta's error in its own tail; between the tails |h_2| < 6 and 1/R do.
     for part in (by_mean, by_deviation):
-        assert_within(part(found), part(exact), 2e-6, h_1, h_2, exact.r)
+        assert_within(part(found), part(exact), 6 * FIT + 8 * ULP, h_1, h_2, exact.r)
 
 
-def test_covariances_are_within_four_millionths(both):
+def test_covariances_are_within_their_bound(both):
     h_1, h_2, found, exact = both
 
     def kink(parts):
@@ -102,7 +101,7 @@ def test_covariances_are_within_four_millionths(both):
             (h_1 * h_2 + exact.r) * parts.delta + h_2 * parts.shift[0] + h_1 * parts.shift[1] + parts.excess
         )
 
-    assert_within(kink(found), kink(exact), 4e-6, h_1, h_2, exact.r)
+    assert_within(kink(found), kink(exact), 6e-5, h_1, h_2, exact.r)
 
 
 def test_a_deterministic_variable_has_nothing_in_common_with_another():
