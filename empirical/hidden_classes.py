@@ -1,6 +1,6 @@
 """What a network trained on coarse labels knows of the classes hidden in them: how much, where, and when.
 
-    how much   the representation of all images, as it is and averaged with that of the mirror image
+    how much   the representation, as it is and averaged over views of an image, alone and beside the stage before
     where      every stage of the network; beside it raw pixels, their principal components, the untrained network
     when       the measured subset at every checkpoint, with what T10 predicts from its Moments
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from empirical import recovery
+from empirical.augment import Images
 from empirical.networks import Network
 from empirical.recipe import Recipe
 from empirical.representation import Features, classifier_of, represent
@@ -31,32 +32,67 @@ Labels = NDArray[np.int64]
 
 COMPONENTS = 64  # of the pixels
 
+# What an image's representation is the mean over: (flipped, shift).
+VIEWS = {
+    "as is": ((False, 0),),
+    "mirrored": ((False, 0), (True, 0)),
+    "mirrored and shifted": tuple((flipped, shift) for shift in (0, -1, 1) for flipped in (False, True)),
+}
 
-def accuracy(trained: Trained, recipe: Recipe, features: Features) -> float:
-    """Of the network on the test images, on the labels that training saw, from their representation (N, d)."""
+
+def accuracies(
+    trained: Trained, recipe: Recipe, test: dict[str, tuple[Features, Features]]
+) -> dict[str, float]:
+    """Of the network on the test images, on the labels that training saw, from each of `views`."""
     fine = trained.images["test"].labels.cpu().numpy()
     wanted = fine if recipe.labels == "fine" else trained.coarse_map[fine]
-    return float(((features @ classifier_of(trained.network).T).argmax(1) == wanted).mean())
+    rows = classifier_of(trained.network)
+    return {view: float(((last @ rows.T).argmax(1) == wanted).mean()) for view, (last, _) in test.items()}
 
 
-def both_views(network: Network, images: Any) -> dict[str, Features]:
-    """The representation (N, d) of all images, "as is" and "mirrored": averaged with that of the mirror image."""
-    plain = represent(network, images)[-1]
-    other = represent(network, images, flipped=True)[-1]
-    return {"as is": plain, "mirrored": (plain + other) / np.float32(2)}
+def some(images: int, count: int, seed: int) -> Labels:
+    """Indices of `count` images drawn at random, or of all where there are fewer, increasing."""
+    return np.sort(np.random.default_rng([seed, 2]).permutation(images)[:count])
 
 
-def how_much(trained: Trained, train: dict[str, Features], test: dict[str, Features], seed: int) -> list[Row]:
-    """Rows of recovery for each view of `both_views`."""
-    fine = {split: images.labels.cpu().numpy() for split, images in trained.images.items()}
-    classifier = classifier_of(trained.network)
-    return [
-        {"view": view} | row
-        for view in train
-        for row in recovered(
-            (train[view], fine["train"]), (test[view], fine["test"]), trained.coarse_map, classifier, seed
-        )
-    ]
+def views(
+    network: Network, images: Images, chosen: Labels | slice = slice(None)
+) -> dict[str, tuple[Features, Features]]:
+    """For each of VIEWS the last stage's pooled output (N, d), the representation, and that of the stage before."""
+    wanted = max(VIEWS.values(), key=len)
+    stages = {one: represent(network, images, chosen, flipped=one[0], shift=one[1]) for one in wanted}
+    return {
+        name: tuple(np.mean([stages[one][-place] for one in members], axis=0) for place in (1, 2))
+        for name, members in VIEWS.items()
+    }
+
+
+def how_much(
+    trained: Trained,
+    train: dict[str, tuple[Features, Features]],
+    test: dict[str, tuple[Features, Features]],
+    fine: tuple[Labels, Labels],
+    seed: int,
+) -> list[Row]:
+    """Rows of recovery for each of `views`, from the last stage and from the last two.
+
+    Args:
+        fine: labels of the training and of the test images.
+    """
+    rows = []
+    for view in train:
+        (x, earlier), (test_x, test_earlier) = train[view], test[view]
+        for stages, before in (("last", None), ("last two", (earlier, test_earlier))):
+            found = recovered(
+                (x, fine[0]),
+                (test_x, fine[1]),
+                trained.coarse_map,
+                classifier_of(trained.network),
+                seed,
+                before,
+            )
+            rows += [{"view": view, "stages": stages} | row for row in found]
+    return rows
 
 
 def where(
@@ -69,7 +105,7 @@ def where(
         pixels: training and test images.
         count: of training images drawn at random, which these rows use; test images are all used.
     """
-    chosen = np.sort(np.random.default_rng([seed, 2]).permutation(len(pixels[0]))[:count])
+    chosen = some(len(pixels[0]), count, seed)
     fine = (trained.images["train"].labels.cpu().numpy()[chosen], trained.images["test"].labels.cpu().numpy())
     stages = [
         represent(trained.network, trained.images["train"], chosen),
@@ -109,11 +145,17 @@ def recovered(
     coarse_map: Labels,
     classifier: NDArray[Any] | None,
     seed: int,
+    before: tuple[Features, Features] | None = None,
 ) -> list[Row]:
     """One row a way of clustering: share matched on training images, CLP and oracle probe on test images."""
     coarse = coarse_map[train[1]]
     found = recovery.cluster_and_probe(
-        (train[0], coarse, train[1]), test, np.bincount(coarse_map).tolist(), classifier=classifier, seed=seed
+        (train[0], coarse, train[1]),
+        test,
+        np.bincount(coarse_map).tolist(),
+        classifier=classifier,
+        before=before,
+        seed=seed,
     )
     return [
         {

@@ -9,10 +9,12 @@ import typer
 from rich.table import Table
 
 from theory.console import console
+from theory.files import to_json, write_atomic
 
 EXAMPLES = """
 Examples:\n
   python -m empirical recover configs/cifar.toml --data images:cifar10-images.tar.xz\n
+  python -m empirical recover configs/cifar_grid.toml --data images:cifar10-images.tar.xz --glance --json grid.json\n
 """
 
 
@@ -22,41 +24,51 @@ def recover(
     root: Annotated[Path | None, typer.Option(help="Folder of the files of --data.")] = None,
     out: Annotated[Path, typer.Option(help="Where train put its runs.")] = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    glance: Annotated[
+        bool, typer.Option(help="How much alone, from 10,000 training images, for many runs.")
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option(help="Recipe, accuracy and what was recovered of every run, in one file.")
+    ] = None,
 ) -> None:
     """Cluster, match and probe the representations of trained runs; write recovery.json beside each run.
 
     A run on fine labels is the baseline: its test accuracy alone is taken.
     """
     # Torch and scikit-learn load here, not for --help.
+    from empirical import recovery_report
     from empirical.data import load
     from empirical.image_cache import default_folder
     from empirical.recipe import read_recipes
-    from empirical.recovery_report import study, summary
 
     runs = read_recipes(recipes)
     images = load(data, root, cache=default_folder(), progress=True)
+    report, file = (
+        (recovery_report.glance, "glance.json") if glance else (recovery_report.study, "recovery.json")
+    )
     reports = []
     for name, recipe in runs:
-        reports.append(study(images, recipe, out / name, device=device, progress=True))
-        console.print(f"written: {out / name / 'recovery.json'}", soft_wrap=True)
-    console.print(_table(summary(reports)))
+        reports.append(report(images, recipe, out / name, device=device, progress=True))
+        console.print(f"written: {out / name / file}", soft_wrap=True)
+    console.print(_table(recovery_report.summary(reports), recovery_report.WAY))
+    if json:
+        write_atomic(json, to_json(recovery_report.together(reports)))
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
+def _table(rows: list[dict[str, Any]], way: tuple[str, ...]) -> Table:
     table = Table(title="hidden classes recovered")
     for column in (
         "map",
-        "view",
-        "method",
+        *way,
         "runs",
         "share matched",
         "CLP",
         "oracle probe",
         "CLP / fine-trained",
     ):
-        table.add_column(column, justify="left" if column in ("map", "view", "method") else "right")
+        table.add_column(column, justify="left" if column in ("map", *way) else "right")
     for row in rows:
         numbers = (f"{100 * row[n]:.2f} ± {100 * row[n + ' ±']:.2f} %" for n in ("share", "clp", "oracle"))
         ratio = f"{row['ratio']:.3f}" if row["ratio"] is not None else "-"
-        table.add_row(row["map"], row["view"], row["method"], str(row["runs"]), *numbers, ratio)
+        table.add_row(row["map"], *(row[key] for key in way), str(row["runs"]), *numbers, ratio)
     return table

@@ -9,7 +9,8 @@ T18: what the coarse labels do not name survives off the classifier's row space,
     4. match                 clusters to fine classes, Hungarian assignment within each coarse class: only a score
     5. cluster_and_probe     CLP: a linear probe taught the clusters, judged by fine labels on test samples
 
-The guided ways take steps 1 and 2; plain k-means takes neither, to show what they are worth.
+The guided ways take steps 1 and 2; plain k-means takes neither, to show what they are worth. The layer before, less
+collapsed, can be looked at as well: it goes through steps 1 and 2 by itself and is set beside.
 
 Source: this project, T18; CLP after the abstract of Yang, Steinhardt & Hu (2023).
 """
@@ -82,6 +83,7 @@ def cluster(
     method: str = "guided-mixture",
     *,
     classifier: ArrayLike | None = None,
+    before: ArrayLike | None = None,
     seed: int = 0,
 ) -> Labels:
     """The cluster (N,) of each sample, found within its coarse class.
@@ -95,6 +97,7 @@ def cluster(
         method: "k-means" on the features as they are; "guided-k-means" and "guided-mixture" after
             `look_where_theory_says`, the last with full covariances on 20 principal components.
         classifier: weights (K, D) of the layer that reads the features; the guided ways alone use it.
+        before: (N, D') what an earlier layer makes of the same samples, to be looked at as well.
         seed: of the starts.
 
     Raises:
@@ -103,8 +106,11 @@ def cluster(
     x, y = checked(features, coarse)
     counts = _per_class("subclasses", subclasses, y)
     checks.one_of("method", method, METHODS)
+    earlier = [] if before is None else [checked(before, y)[0]]
     if method != "k-means":
         x = look_where_theory_says(x, y, classifier)
+        earlier = [look_where_theory_says(e, y) for e in earlier]
+    x = np.hstack([x, *earlier])
     found = np.empty(len(y), dtype=np.int64)
     for k, count in enumerate(counts):
         members = np.flatnonzero(y == k)
@@ -215,6 +221,7 @@ def cluster_and_probe(
     subclasses: int | Sequence[int],
     *,
     classifier: ArrayLike | None = None,
+    before: tuple[ArrayLike, ArrayLike] | None = None,
     methods: Sequence[str] = METHODS,
     seed: int = 0,
 ) -> list[Recovery]:
@@ -224,16 +231,20 @@ def cluster_and_probe(
         train: features (N, D), coarse labels (N,), fine labels (N,); the fine ones name clusters and teach the
             oracle, and nothing else.
         test: features (M, D), fine labels (M,).
+        before: what an earlier layer makes of both, (N, D') and (M, D'), for clusters and probes to see as well.
         subclasses, classifier, seed: as in `cluster`.
     """
     features, coarse, fine = train
-    test_features, test_fine = np.asarray(test[0]), np.asarray(test[1])
-    oracle = float(np.mean(linear_probe(features, fine).predict(test_features) == test_fine))
+    seen, test_seen, test_fine = np.asarray(features), np.asarray(test[0]), np.asarray(test[1])
+    if before is not None:
+        seen, test_seen = np.hstack([seen, before[0]]), np.hstack([test_seen, before[1]])
+    oracle = float(np.mean(linear_probe(seen, fine).predict(test_seen) == test_fine))
+    first = None if before is None else before[0]
     results = []
     for method in methods:
-        found = cluster(features, coarse, subclasses, method, classifier=classifier, seed=seed)
+        found = cluster(features, coarse, subclasses, method, classifier=classifier, before=first, seed=seed)
         named = match(found, coarse, fine)
-        guess = named.fine_of_cluster[linear_probe(features, found).predict(test_features)]
+        guess = named.fine_of_cluster[linear_probe(seen, found).predict(test_seen)]
         results.append(Recovery(method, found, named, float(np.mean(guess == test_fine)), oracle))
     return results
 

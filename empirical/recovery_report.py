@@ -1,8 +1,10 @@
 """All that a trained run tells of its hidden classes, in one JSON file, and its representation beside it.
 
 recovery.json                how much, where, when (empirical.hidden_classes), accuracies, metrics of training
-representation.safetensors   of all images, both views, with fine labels and classifier
+representation.safetensors   of all images, as they are, with fine labels and classifier
 moments.safetensors          of the test images' representation, one entry a fine class, in float32
+
+Of many runs a glance does: glance.json, how much, from 10,000 training images.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ Report = dict[str, Any]
 
 # Training images for the rows that stand beside: earlier stages, pixels, the untrained network.
 BESIDE = 10_000
+WAY = ("view", "stages", "method")  # what tells rows of "how much" apart
 DRAWN = 1000  # test images of one coarse class that the t-SNE figure shows
 
 
@@ -42,27 +45,51 @@ def study(
     A run on fine labels is a baseline: its accuracies alone are reported.
     """
     trained = train(data, recipe, folder, device=device, progress=progress)
-    views = {s: hidden_classes.both_views(trained.network, images) for s, images in trained.images.items()}
-    accuracies = {v: hidden_classes.accuracy(trained, recipe, x) for v, x in views["test"].items()}
-    report: Report = {
-        "recipe": asdict(recipe),
-        "images": data.name.partition(":")[0],
-        "class_names": list(data.class_names),
-        "coarse_map": trained.coarse_map.tolist(),
-        "accuracy": accuracies,
-        "metrics": trained.metrics,
-        "environment": environment(),
-    }
+    views = {s: hidden_classes.views(trained.network, images) for s, images in trained.images.items()}
+    report = _heading(data, recipe, trained)
+    report["accuracy"] = hidden_classes.accuracies(trained, recipe, views["test"])
     if recipe.labels == "coarse":
-        report["how much"] = hidden_classes.how_much(trained, views["train"], views["test"], recipe.seed)
+        fine = data.train_y, data.test_y
+        report["how much"] = hidden_classes.how_much(
+            trained, views["train"], views["test"], fine, recipe.seed
+        )
         pixels = (data.train_x, data.test_x)
         report["where"] = hidden_classes.where(trained, trained.network_at(0), pixels, BESIDE, recipe.seed)
         report["when"] = _when(trained, recipe, progress)
-        report["drawn"] = _drawn(views["test"]["as is"], data.test_y, trained.coarse_map, recipe.seed)
+        report["drawn"] = _drawn(views["test"]["as is"][0], data.test_y, trained.coarse_map, recipe.seed)
     with hold(folder, wait=True):  # the files of two processes are not mixed
         _write_arrays(data, folder, trained, views)
         write_atomic(folder / "recovery.json", to_json(report))
     return report
+
+
+def glance(
+    data: Dataset, recipe: Recipe, folder: Path, *, device: str = "auto", progress: bool = False
+) -> Report:
+    """How much alone, from some of the training images, for tables of many runs; written as glance.json."""
+    trained = train(data, recipe, folder, device=device, progress=progress)
+    chosen = hidden_classes.some(len(data.train_x), BESIDE, recipe.seed)
+    test = hidden_classes.views(trained.network, trained.images["test"])
+    report = _heading(data, recipe, trained)
+    report["accuracy"] = hidden_classes.accuracies(trained, recipe, test)
+    if recipe.labels == "coarse":
+        images = hidden_classes.views(trained.network, trained.images["train"], chosen)
+        fine = data.train_y[chosen], data.test_y
+        report["how much"] = hidden_classes.how_much(trained, images, test, fine, recipe.seed)
+    with hold(folder, wait=True):
+        write_atomic(folder / "glance.json", to_json(report))
+    return report
+
+
+def _heading(data: Dataset, recipe: Recipe, trained: Trained) -> Report:
+    return {
+        "recipe": asdict(recipe),
+        "images": data.name.partition(":")[0],
+        "class_names": list(data.class_names),
+        "coarse_map": trained.coarse_map.tolist(),
+        "metrics": trained.metrics,
+        "environment": environment(),
+    }
 
 
 def summary(reports: list[Report]) -> list[dict[str, Any]]:
@@ -71,23 +98,31 @@ def summary(reports: list[Report]) -> list[dict[str, Any]]:
     "ratio" is the mean CLP over the mean accuracy of the runs on fine labels, None without such runs.
     """
     baseline: dict[str, list[float]] = defaultdict(list)
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for report in reports:
         if report["recipe"]["labels"] == "fine":
             for view, accuracy in report["accuracy"].items():
                 baseline[view].append(accuracy)
         for found in report.get("how much", []):
-            groups[report["recipe"]["map"], found["view"], found["method"]].append(found)
+            groups[report["recipe"]["map"], *(found[key] for key in WAY)].append(found)
     rows: list[dict[str, Any]] = []
-    for (name, view, method), members in groups.items():
+    for (name, *way), members in groups.items():
         numbers: dict[str, Any] = {}
         for key in ("share", "clp", "oracle"):
             numbers[key], numbers[f"{key} ±"] = _interval([m[key] for m in members])
-        ratio = numbers["clp"] / np.mean(baseline[view]) if baseline[view] else None
-        rows.append(
-            {"map": name, "view": view, "method": method, "runs": len(members), "ratio": ratio} | numbers
-        )
+        fine = baseline[way[0]]
+        ratio = numbers["clp"] / np.mean(fine) if fine else None
+        told = dict(zip(WAY, way, strict=True))
+        rows.append({"map": name} | told | {"runs": len(members), "ratio": ratio} | numbers)
     return rows
+
+
+def together(reports: list[Report]) -> dict[str, Any]:
+    """Of every run the recipe, accuracy, last metrics and how much was recovered; what they share but once."""
+    kept = ("recipe", "coarse_map", "accuracy", "how much")
+    shared = {name: reports[0][name] for name in ("images", "class_names", "environment")} if reports else {}
+    runs = [{n: r[n] for n in kept if n in r} | {"last": r["metrics"][-1]} for r in reports]
+    return shared | {"runs": runs}
 
 
 def _interval(values: list[float]) -> tuple[float, float]:
@@ -100,10 +135,10 @@ def _interval(values: list[float]) -> tuple[float, float]:
 
 def _when(trained: Trained, recipe: Recipe, progress: bool) -> list[dict[str, Any]]:
     rows = []
-    measured = [m for m in trained.metrics if "measure_seconds" in m]
-    for line in tracked(measured, "recovery along training", show=progress):
-        found = hidden_classes.when(trained.checkpoint(int(line["epoch"])), trained.coarse_map, recipe.seed)
-        rows += [{"epoch": int(line["epoch"])} | row for row in found]
+    measured = [int(m["epoch"]) for m in trained.metrics if "measure_seconds" in m]
+    for epoch in tracked(measured, "recovery along training", show=progress):
+        found = hidden_classes.when(trained.checkpoint(epoch), trained.coarse_map, recipe.seed)
+        rows += [{"epoch": epoch} | row for row in found]
     return rows
 
 
@@ -121,16 +156,18 @@ def _drawn(
 
 
 def _write_arrays(
-    data: Dataset, folder: Path, trained: Trained, views: dict[str, dict[str, Features]]
+    data: Dataset,
+    folder: Path,
+    trained: Trained,
+    views: dict[str, dict[str, tuple[Features, Features]]],
 ) -> None:
     fine = {"train": data.train_y, "test": data.test_y}
-    arrays: dict[str, NDArray[Any]] = {
-        f"{s}.{view}": x for s, both in views.items() for view, x in both.items()
-    }
+    plain = {split: x["as is"][0] for split, x in views.items()}
+    arrays: dict[str, NDArray[Any]] = {f"{s}.as is": x for s, x in plain.items()}
     arrays |= {f"fine.{split}": y for split, y in fine.items()}
     arrays |= {"classifier": classifier_of(trained.network), "coarse_map": trained.coarse_map}
     write_atomic(folder / "representation.safetensors", save(arrays))
-    moments = Moments.from_samples(views["test"]["as is"], fine["test"], data.num_fine)
+    moments = Moments.from_samples(plain["test"], fine["test"], data.num_fine)
     names = ("weights", "means", "covariances")
     parts = {name: np.asarray(getattr(moments, name), np.float32) for name in names}
     write_atomic(folder / "moments.safetensors", save(parts))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from empirical.augment import Images, scaled
@@ -23,6 +24,7 @@ def represent(
     chosen: NDArray[np.int64] | slice = slice(None),
     *,
     flipped: bool = False,
+    shift: int = 0,
     pixels: int | None = None,
     autocast: AbstractContextManager[Any] | None = None,
 ) -> list[Features]:
@@ -31,6 +33,7 @@ def represent(
     Args:
         chosen: indices (N,) or a slice; the images are not augmented.
         flipped: of their mirror images.
+        shift: move the images so many pixels down and to the right (up and left below 0), the border reflected.
         pixels: scale the images to so many on a side first.
     """
     network.eval()
@@ -38,10 +41,19 @@ def represent(
     indices = torch.arange(len(images), device=images.labels.device)[chosen]
     with torch.no_grad(), autocast or nullcontext():
         for part in indices.split(BATCH):
-            x = scaled(images.plain(part), pixels)
+            x = scaled(_shifted(images.plain(part), shift), pixels)
             outputs = network.stage_features(x.flip(-1) if flipped else x)
             parts.append([h.float().cpu().numpy() for h in outputs])
     return [np.concatenate(stage) for stage in zip(*parts, strict=True)]
+
+
+def _shifted(x: torch.Tensor, shift: int) -> torch.Tensor:
+    if not shift:
+        return x
+    rows, columns = x.shape[2:]
+    pad = abs(shift)
+    inside = slice(pad - shift, pad - shift + rows), slice(pad - shift, pad - shift + columns)
+    return F.pad(x, (pad,) * 4, mode="reflect")[:, :, *inside]
 
 
 def classifier_of(network: Network) -> NDArray[np.float64]:

@@ -82,6 +82,26 @@ def test_the_guided_ways_find_what_plain_k_means_misses(known):
     assert min(shares["guided-k-means"], shares["guided-mixture"]) > 0.97
 
 
+def test_a_layer_before_is_looked_at_as_well():
+    """The layer read by the classifier has lost the subclasses; the one before still has them."""
+    x, coarse, fine, A = hidden(5)
+    last, rows = np.delete(x, 1, axis=1), np.delete(A, 1, axis=1)
+    alone = match(cluster(last, coarse, 2, classifier=rows), coarse, fine).share
+    both = match(cluster(last, coarse, 2, classifier=rows, before=x), coarse, fine).share
+    assert alone < 0.6
+    assert both > 0.95
+    (found,) = cluster_and_probe(
+        (last, coarse, fine), (last, fine), 2, classifier=rows, before=(x, x), methods=["guided-mixture"]
+    )
+    assert min(found.probe, found.oracle) > 0.95
+
+
+def test_a_layer_before_of_other_samples_is_refused():
+    x, coarse, _, A = hidden(6)
+    with pytest.raises(ValueError, match="400"):
+        cluster(x, coarse, 2, classifier=A, before=x[:-1])
+
+
 def test_clusters_stay_inside_their_coarse_class_and_repeat():
     x, coarse, _, A = hidden(3)
     for way in METHODS:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from safetensors.numpy import load_file
 from tiny_images import tiny_images
 
 from empirical import hidden_classes, recovery_report
-from empirical.hidden_classes import predicted
+from empirical.hidden_classes import VIEWS, predicted, views
 from empirical.recipe import Recipe
 from empirical.recovery import METHODS
-from empirical.recovery_report import study, summary
+from empirical.recovery_report import glance, study, summary, together
+from empirical.representation import represent
+from empirical.training import train
 from theory import Moments
 from theory.theorems.where_to_look import project
 
@@ -30,8 +33,8 @@ def reported(tmp_path_factory):
 
 def test_every_way_stands_beside_the_others(reported):
     report, _ = reported
-    views = [(row["view"], row["method"]) for row in report["how much"]]
-    assert views == [(view, method) for view in ("as is", "mirrored") for method in METHODS]
+    ways = [(row["view"], row["stages"], row["method"]) for row in report["how much"]]
+    assert ways == list(product(VIEWS, ("last", "last two"), METHODS))
     places = [
         "stage 1",
         "stage 2",
@@ -125,11 +128,42 @@ def test_prediction_off_the_classifier_is_that_of_projected_moments():
 def test_a_run_on_fine_labels_is_a_baseline(tmp_path):
     report = study(DATA, replace(RECIPE, labels="fine", epochs=1), tmp_path, device="cpu")
     assert "how much" not in report
-    assert set(report["accuracy"]) == {"as is", "mirrored"}
+    assert set(report["accuracy"]) == set(VIEWS)
+
+
+def test_a_glance_at_all_images_is_how_much_the_study_found(reported):
+    report, folder = reported
+    seen = glance(DATA, RECIPE, folder, device="cpu")
+    assert seen["how much"] == report["how much"]
+    assert seen["accuracy"] == report["accuracy"]
+    assert json.loads((folder / "glance.json").read_text())["how much"] == report["how much"]
+
+
+def test_a_view_is_the_mean_over_mirror_images_and_shifts(reported):
+    trained = train(DATA, RECIPE, reported[1], device="cpu")
+    seen = views(trained.network, trained.images["test"], np.arange(8))
+    one = [
+        represent(trained.network, trained.images["test"], np.arange(8), flipped=flipped, shift=shift)
+        for shift in (0, -1, 1)
+        for flipped in (False, True)
+    ]
+    for place in (0, 1):
+        stages = [stage[-1 - place] for stage in one]
+        np.testing.assert_allclose(seen["mirrored and shifted"][place], np.mean(stages, axis=0), rtol=1e-5)
+        np.testing.assert_allclose(seen["mirrored"][place], np.mean(stages[:2], axis=0), rtol=1e-5)
+        np.testing.assert_array_equal(seen["as is"][place], stages[0])
+
+
+def test_runs_together_hold_what_figures_of_grids_draw(reported):
+    report, _ = reported
+    (run,) = together([report])["runs"]
+    assert run["how much"] == report["how much"]
+    assert run["last"] == report["metrics"][-1]
+    assert set(run) == {"recipe", "coarse_map", "accuracy", "how much", "last"}
 
 
 def row(clp, view="as is", method="k-means"):
-    return {"view": view, "method": method, "share": 0.9, "clp": clp, "oracle": 0.95}
+    return {"view": view, "stages": "last", "method": method, "share": 0.9, "clp": clp, "oracle": 0.95}
 
 
 def test_summary_gives_means_intervals_and_the_ratio_to_the_baseline():
