@@ -66,7 +66,7 @@ def _table(rows: list[dict[str, Any]], way: tuple[str, ...]) -> Table:
         "oracle probe",
         "CLP / fine-trained",
     ):
-        table.add_column(column, justify="left" if column in ("map", *way) else "right")
+        table.add_column(column, justify="left" if column in ("map", *way) else "right", overflow="fold")
     for row in rows:
         numbers = (f"{100 * row[n]:.2f} ± {100 * row[n + ' ±']:.2f} %" for n in ("share", "clp", "oracle"))
         ratio = f"{row['ratio']:.3f}" if row["ratio"] is not None else "-"
