@@ -36,7 +36,7 @@ AMP = ("auto", "bf16", "off")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of one training; the defaults are those of the short recipe of docs/results/cifar.md.
+    """Settings of one training; the defaults are those of configs/cifar_resnet9.toml.
 
     Attributes:
         network, width, scale: of empirical.networks; scale multiplies the logits
