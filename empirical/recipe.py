@@ -36,7 +36,7 @@ AMP = ("auto", "bf16", "off")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of one training; the defaults are those of configs/cifar_resnet9.toml.
+    """Settings of one training; configs/ has recipes, and docs/results/cifar.md what they gave.
 
     Attributes:
         network, width, scale: of empirical.networks; scale multiplies the logits
