@@ -43,7 +43,7 @@ batch = 32
 measured = 40
 learning_rate = 0.05
 """
-FIGURES = ("cifar_structure", "cifar_course", "active_sets", "lorentz", "invisible_subspace")
+FIGURES = ("prediction_fashion_mnist", "erosion_on_images", "where_prediction_breaks", "active_sets", "lorentz")
 TIMINGS = ("seconds", "images_per_second", "measure_seconds", "environment")
 
 
