@@ -97,7 +97,7 @@ PROGRAMS = (
     ),
     Program(
         "figures",
-        ("paper_figs", "--quick", *(f"--only={name}" for name in FIGURES), "--out", "{out}", "--jobs", "2"),
+        ("paper_figs", "--quick", *(f"--only={name}" for name in FIGURES), "--out", "{out}", "--jobs", "1"),
         "*.json",
         files("*.pdf", "*.png", "*.json", "ledger/*.json"),
     ),
