@@ -1,10 +1,10 @@
-# make figures | cifar | cifar-long | test | lint | docs | browser | bench | fuzz | mutation | oldest | clean: each target installs what it needs into .venv first.
+# make figures | cifar | cifar-long | test | lint | docs | browser | bench | fuzz | mutation | oldest | shuffled | clean: each target installs what it needs into .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: figures cifar cifar-long test lint docs browser bench fuzz mutation oldest clean
+.PHONY: figures cifar cifar-long test lint docs browser bench fuzz mutation oldest shuffled clean
 
 figures: $(INSTALLED)
 	$(BIN)/python -m paper_figs --out figures
@@ -53,11 +53,16 @@ bench: $(INSTALLED)
 fuzz: $(INSTALLED)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.fuzz --inputs 10000 --out build/fuzz
 
-# The theory on the oldest NumPy and SciPy that pyproject.toml allows, in an environment of its own.
+# The suite on the oldest NumPy and SciPy that pyproject.toml allows, in an environment of its own.
 oldest:
 	$(PYTHON) -m venv build/oldest
 	build/oldest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' --requirement tests/oldest.txt
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 build/oldest/bin/python -m pytest tests/theory -n auto
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 build/oldest/bin/python -m pytest -n auto
+
+# The suite in random order with random seeds; pytest prints the seed; --randomly-seed=SEED repeats it.
+shuffled: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pytest-randomly
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 # Do the tests notice a wrong line of theory/? A random sample: make mutation SAMPLE=400 SEED=0, about an hour.
 SAMPLE ?= 400

@@ -43,7 +43,13 @@ batch = 32
 measured = 40
 learning_rate = 0.05
 """
-FIGURES = ("prediction_fashion_mnist", "erosion_on_images", "where_prediction_breaks", "active_sets", "lorentz")
+FIGURES = (
+    "prediction_fashion_mnist",
+    "erosion_on_images",
+    "where_prediction_breaks",
+    "active_sets",
+    "lorentz",
+)
 TIMINGS = ("seconds", "images_per_second", "measure_seconds", "environment")
 
 
