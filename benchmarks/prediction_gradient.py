@@ -9,6 +9,9 @@ Along the course that R = 1 predicts, so without training a network, at the reco
                        than their own distribution is. The deviation is read off the test images, for
                        E||g_test - g_images||^2 is its square times n (1/n + 1/n_test).
     fine_share, NC1    largest relative error of the mixture's Moments of h at these weights
+
+A search is SHAPE/FIT_IN as in `python -m empirical predict`, or spherical/weights: distances weighed by the mean W^T W
+along the course, as preactivations see them.
 """
 
 from __future__ import annotations
@@ -81,6 +84,19 @@ def gradient(x: Array, targets: Array, W: Array, A: Array) -> Array:
     return np.concatenate([(((residual @ A) * (z > 0)).T @ x).ravel(), (residual.T @ h).ravel()])
 
 
+def fitted(
+    images: tuple[Array, ...], coarse: NDArray[np.int64], search: str, R: int, course: Course
+) -> Mixture:
+    """R Gaussians a class for the training images, by the search's name."""
+    shape, _, fit_in = search.partition("/")
+    x, y = images[:2]
+    if fit_in == "weights":
+        values, vectors = np.linalg.eigh(np.mean([W.T @ W for W, _ in course.weights], axis=0))
+        seen = vectors * np.sqrt(np.maximum(values, 0))
+        return Mixture.fit(x, y, coarse, R, shape=shape, directions=seen)
+    return fit(x, y, coarse, replace(Config(), components=R, shape=shape, fit_in=fit_in))
+
+
 def prepared(data: Dataset) -> tuple[Array, ...]:
     """Inputs and labels, of training and of test images."""
     preprocess = Preprocess.fit(data.train_x, Config().dim)
@@ -107,11 +123,7 @@ def main() -> None:
     )
     for search in options.search:
         for R in options.components:
-            shape, _, fit_in = search.partition("/")
-            mixture = fit(
-                images[0], images[1], coarse, replace(Config(), components=R, shape=shape, fit_in=fit_in)
-            )
-            found = [course.errors(mixture) for course in courses]
+            found = [course.errors(fitted(images, coarse, search, R, course)) for course in courses]
             size = np.sqrt(np.mean([ratio**2 for ratio, _ in found]))
             share, nc1 = 100 * np.max([np.abs(table).max(axis=0) for _, table in found], axis=0)
             print(f"| {search} | {R} | {size:.2f} | {share:.2f} % | {nc1:.2f} % |", flush=True)

@@ -1,56 +1,55 @@
-"""Where T13's prediction breaks, and why: the error of fine_share over settings, one varied at a time.
+"""Where T13's prediction breaks, and why: errors over settings, one varied at a time, and over n and R together.
 
     python benchmarks/where_prediction_breaks.py --out paper_figs/recorded/where_prediction_breaks.json
 
-10,000 images, 8 principal components, width 8, 400 steps, R = 4 unless varied. Two reasons are tested apart:
-
-    images    the number of images n, and R: an error of non-Gaussian classes falls with R, whatever n
-    control   samples drawn from one Gaussian a class with the images' moments: with R = 1 only finite n is left
+8 principal components, width 8, 400 steps, R = 4 and 10,000 images, unless varied; each repeat has other samples and
+another start (empirical.prediction_limits). The control has width 16: at width 8 some starts lie where courses part,
+and there no error is small enough to be proportional to its cause. Called again it goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 
-from empirical.coarse_maps import coarse_map
-from empirical.data import Dataset, load
+from empirical.data import load
 from empirical.image_cache import default_folder
 from empirical.prediction_config import Config
-from empirical.prediction_sweep import reduced, sweep
+from empirical.prediction_limits import errors
+from empirical.prediction_sweep import reduced
 from sims.run_folder import environment
-from theory import Mixture
 from theory.files import to_json, write_atomic
 
-BASE = Config(dim=8, width=8, steps=400)
-IMAGES, TESTS = 10_000, 5_000
+BASE = Config(dim=8, width=8, steps=400, shape="spherical", fit_in="all")
+CONTROL = replace(BASE, width=16, components=1)
+IMAGES = 10_000
 VARIED: dict[str, tuple[Any, ...]] = {
-    "components": (1, 2, 4, 8, 16),
-    "width": (4, 32),
+    "width": (4, 16),
+    "steps": (100, 1_600),
     "scale": (0.1, 1.5),
     "weight_decay": (1e-4, 1e-2),
 }
-COUNTS = (500, 2_000, 10_000)
+COUNTS = {"images": (2_500, 10_000, 40_000), "control": (1_000, 4_000, 16_000, 64_000)}
+REPEATS = 5
+COMPONENTS = {"images": (1, 4, 16), "control": (1,)}
+
+Part = tuple[str, int, list[tuple[str, Any]]]  # inputs, count, and the settings varied
 
 
-def first(data: Dataset, train: int, test: int = TESTS) -> Dataset:
-    """The first images of each split."""
-    x, y = data.train_x[:train], data.train_y[:train]
-    return replace(data, train_x=x, train_y=y, test_x=data.test_x[:test], test_y=data.test_y[:test])
-
-
-def gaussian_twin(data: Dataset, train: int, test: int = TESTS) -> Dataset:
-    """Samples of one Gaussian a class with the moments of the data's images."""
-    mixture = Mixture.fit(data.train_x, data.train_y, coarse_map(BASE.map, data.num_fine))
-    parts = [mixture.sample(n, np.random.default_rng([n, k])) for k, n in enumerate((train, test))]
-    return Dataset("gaussian twin", *parts[0], *parts[1], data.class_names)
+def parts() -> list[Part]:
+    """What is trained on, with what is varied there; settings that share a training follow each other."""
+    grid = [
+        (inputs, n, [("components", R) for R in COMPONENTS[inputs]])
+        for inputs in COUNTS
+        for n in COUNTS[inputs]
+    ]
+    return [*grid, ("images", IMAGES, [(k, v) for k, values in VARIED.items() for v in values])]
 
 
 def main() -> None:
@@ -62,24 +61,21 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     data = reduced(load(options.data, cache=default_folder()), BASE.dim)
-    groups: list[tuple[str, Dataset, list[Config]]] = [
-        ("images", first(data, IMAGES), [replace(BASE, **{k: v}) for k, all_ in VARIED.items() for v in all_])
-    ]
-    for n in COUNTS:
-        groups.append((f"control, n = {n}", gaussian_twin(data, n), [replace(BASE, components=1)]))
-        if n < IMAGES:
-            groups.append((f"images, n = {n}", first(data, n), [replace(BASE, components=R) for R in (1, 4)]))
-    record: dict[str, Any] = {"data": options.data, "groups": {}}
-    with TemporaryDirectory() as scratch:
-        for i, (name, part, configs) in enumerate(groups):
-            print(name, flush=True)
-            record["groups"][name] = sweep(part, configs, Path(scratch) / f"{i}.json", progress=True)
+    rows: list[dict[str, Any]] = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
+    done = {(row["inputs"], row["n"], row["repeat"], row["varied"]) for row in rows}
+    command = f"python benchmarks/where_prediction_breaks.py --data {options.data}"
+    for repeat in range(REPEATS):
+        for inputs, n, settings in parts():
+            if all((inputs, n, repeat, name) in done for name, _ in settings):
+                continue
+            started = time.process_time()
+            base = CONTROL if inputs == "control" else BASE
+            found = errors(data, inputs, n, repeat, [replace(base, **{k: v}) for k, v in settings])
+            where = {"inputs": inputs, "n": n, "repeat": repeat}
+            rows += [where | {"varied": k, "value": v} | e for (k, v), e in zip(settings, found, strict=True)]
+            record = {"command": command, "data": options.data, "base": asdict(BASE), "rows": rows}
             write_atomic(options.out, to_json(record | {"environment": environment()}))
-    print(
-        json.dumps(
-            {name: [p["fine_share"]["end"] for p in points] for name, points in record["groups"].items()}
-        )
-    )
+            print(f"repeat {repeat}, {inputs}, n = {n}: {time.process_time() - started:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

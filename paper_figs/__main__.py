@@ -14,6 +14,7 @@ PROOFS = tuple(module.__name__.rsplit(".", 1)[1] for module in THEOREMS)
 NAMES = (
     "prediction_fashion_mnist",  # T13, recorded
     "prediction",  # T13, digits
+    "prediction_over_seeds",  # T13, recorded
     "where_prediction_breaks",  # T13, recorded
     "erosion_on_images",  # T8, recorded
     "cifar_course",  # recorded

@@ -26,8 +26,8 @@ def test_an_exact_law_is_found_whatever_the_signs_and_sizes_of_the_repeats():
 def test_the_interval_covers_the_exponent(shared):
     """Of 400 intervals at 95 % from 12 repeats, at least 342 hold it: four standard deviations below 91 %.
 
-    A jackknife of a log of 12 squares covers less than its name; 91 % is what it is trusted for. With the size of
-    each repeat common to all x, the interval is narrower, and covers as often.
+    A jackknife of a log of 12 squares covers less than its name; 91 % is what it is trusted for. Where the size of
+    each repeat is common to all x it covers as often.
     """
     rng, held, widths = np.random.default_rng(0), 0, []
     for _ in range(400):
