@@ -34,9 +34,8 @@ from theory.targets import centred_one_hot
 
 Array = NDArray[np.float64]
 
-WIDEST_DOUBLE = (
-    32  # beyond, descent in single precision: double would take longer than the training that it predicts
-)
+# R m^2 beyond which descent is in single precision: double would take longer than the training that it predicts.
+LARGEST_DOUBLE = 16 * 32**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +226,8 @@ def _population(
     steps = config.recorded_steps()
     rate, momentum = config.learning_rate, config.momentum
     if config.dynamics == "descent":
-        common |= {"precision": "single" if config.width > WIDEST_DOUBLE else "double"}
+        pairs = len(mixture.fine_map) // mixture.num_fine * config.width**2
+        common |= {"precision": "single" if pairs > LARGEST_DOUBLE else "double"}
         return population_descent(
             mixture, W0, A0, learning_rate=rate, momentum=momentum, steps=steps, **common
         )

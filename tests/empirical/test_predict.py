@@ -50,7 +50,7 @@ def test_prediction_and_observation_start_at_the_same_weights(result):
 def test_wide_networks_are_predicted_in_single_precision_within_a_hundredth_of_the_aim(
     data, result, monkeypatch
 ):
-    monkeypatch.setattr(prediction, "WIDEST_DOUBLE", 4)
+    monkeypatch.setattr(prediction, "LARGEST_DOUBLE", 4)
     single = predict(data, SMALL, device="cpu", observed=result.observed)
     assert single.predicted.info["precision"] == "single"
     assert "precision" not in result.predicted.info
