@@ -56,11 +56,18 @@ def some(images: int, count: int, seed: int) -> Labels:
 
 
 def views(
-    network: Network, images: Images, chosen: Labels | slice = slice(None)
+    network: Network, images: Images, chosen: Labels | slice = slice(None), pixels: int | None = None
 ) -> dict[str, tuple[Features, Features]]:
-    """For each of VIEWS the last stage's pooled output (N, d), the representation, and that of the stage before."""
+    """For each of VIEWS the last stage's pooled output (N, d), the representation, and that of the stage before.
+
+    Args:
+        chosen: indices of the images, all by default.
+        pixels: scale the images to so many on a side first.
+    """
     wanted = max(VIEWS.values(), key=len)
-    stages = {one: represent(network, images, chosen, flipped=one[0], shift=one[1]) for one in wanted}
+    stages = {
+        one: represent(network, images, chosen, flipped=one[0], shift=one[1], pixels=pixels) for one in wanted
+    }
     return {
         name: tuple(np.mean([stages[one][-place] for one in members], axis=0) for place in (1, 2))
         for name, members in VIEWS.items()
@@ -96,28 +103,35 @@ def how_much(
 
 
 def where(
-    trained: Trained, untrained: Network, pixels: Sequence[NDArray[np.uint8]], count: int, seed: int
+    trained: Trained,
+    untrained: Network,
+    raw: Sequence[NDArray[np.uint8]],
+    count: int,
+    seed: int,
+    pixels: int | None = None,
 ) -> list[Row]:
     """Rows for each stage, and for raw pixels, their principal components and the untrained network.
 
     Args:
         untrained: the network before training.
-        pixels: training and test images.
+        raw: training and test images.
         count: of training images drawn at random, which these rows use; test images are all used.
+        pixels: scale the images that networks see to so many on a side first.
     """
-    chosen = some(len(pixels[0]), count, seed)
+    chosen = some(len(raw[0]), count, seed)
     fine = (trained.images["train"].labels.cpu().numpy()[chosen], trained.images["test"].labels.cpu().numpy())
-    stages = [
-        represent(trained.network, trained.images["train"], chosen),
-        represent(trained.network, trained.images["test"]),
-    ]
-    places = {f"stage {i + 1}": pair for i, pair in enumerate(zip(*stages, strict=True))}
-    raw = [x.reshape(len(x), -1).astype(np.float32) / np.float32(255) for x in (pixels[0][chosen], pixels[1])]
-    places |= {"raw pixels": tuple(raw), f"{COMPONENTS} principal components": _components(*raw)}
-    first = (
-        represent(untrained, trained.images["train"], chosen),
-        represent(untrained, trained.images["test"]),
+    stages, first = (
+        (
+            represent(network, trained.images["train"], chosen, pixels=pixels),
+            represent(network, trained.images["test"], pixels=pixels),
+        )
+        for network in (trained.network, untrained)
     )
+    places: dict[str, tuple[Features, ...]] = {
+        f"stage {i + 1}": pair for i, pair in enumerate(zip(*stages, strict=True))
+    }
+    flat = [x.reshape(len(x), -1).astype(np.float32) / np.float32(255) for x in (raw[0][chosen], raw[1])]
+    places |= {"raw pixels": tuple(flat), f"{COMPONENTS} principal components": _components(*flat)}
     places["untrained network"] = (first[0][-1], first[1][-1])
     last = f"stage {len(stages[0])}"
     rows = []

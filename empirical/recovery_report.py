@@ -45,7 +45,11 @@ def study(
     A run on fine labels is a baseline: its accuracies alone are reported.
     """
     trained = train(data, recipe, folder, device=device, progress=progress)
-    views = {s: hidden_classes.views(trained.network, images) for s, images in trained.images.items()}
+    pixels = _pixels(data, recipe)
+    views = {
+        split: hidden_classes.views(trained.network, images, pixels=pixels)
+        for split, images in trained.images.items()
+    }
     report = _heading(data, recipe, trained)
     report["accuracy"] = hidden_classes.accuracies(trained, recipe, views["test"])
     if recipe.labels == "coarse":
@@ -53,8 +57,10 @@ def study(
         report["how much"] = hidden_classes.how_much(
             trained, views["train"], views["test"], fine, recipe.seed
         )
-        pixels = (data.train_x, data.test_x)
-        report["where"] = hidden_classes.where(trained, trained.network_at(0), pixels, BESIDE, recipe.seed)
+        raw = (data.train_x, data.test_x)
+        report["where"] = hidden_classes.where(
+            trained, trained.network_at(0), raw, BESIDE, recipe.seed, pixels
+        )
         report["when"] = _when(trained, recipe, progress)
         report["drawn"] = _drawn(views["test"]["as is"][0], data.test_y, trained.coarse_map, recipe.seed)
     with hold(folder, wait=True):  # the files of two processes are not mixed
@@ -69,16 +75,22 @@ def glance(
     """How much alone, from some of the training images, for tables of many runs; written as glance.json."""
     trained = train(data, recipe, folder, device=device, progress=progress)
     chosen = hidden_classes.some(len(data.train_x), BESIDE, recipe.seed)
-    test = hidden_classes.views(trained.network, trained.images["test"])
+    pixels = _pixels(data, recipe)
+    test = hidden_classes.views(trained.network, trained.images["test"], pixels=pixels)
     report = _heading(data, recipe, trained)
     report["accuracy"] = hidden_classes.accuracies(trained, recipe, test)
     if recipe.labels == "coarse":
-        images = hidden_classes.views(trained.network, trained.images["train"], chosen)
+        images = hidden_classes.views(trained.network, trained.images["train"], chosen, pixels)
         fine = data.train_y[chosen], data.test_y
         report["how much"] = hidden_classes.how_much(trained, images, test, fine, recipe.seed)
     with hold(folder, wait=True):
         write_atomic(folder / "glance.json", to_json(report))
     return report
+
+
+def _pixels(data: Dataset, recipe: Recipe) -> int:
+    """The resolution that the network was last trained on: at another one it is another network."""
+    return recipe.pixels(recipe.epochs - 1, data.train_x.shape[1])
 
 
 def _heading(data: Dataset, recipe: Recipe, trained: Trained) -> Report:

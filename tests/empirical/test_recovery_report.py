@@ -139,6 +139,12 @@ def test_a_glance_at_all_images_is_how_much_the_study_found(reported):
     assert json.loads((folder / "glance.json").read_text())["how much"] == report["how much"]
 
 
+def test_networks_see_images_at_the_resolution_they_were_last_trained_on(tmp_path):
+    recipe = replace(RECIPE, epochs=1, sizes=[[0, 20]])
+    seen = glance(DATA, recipe, tmp_path, device="cpu")
+    assert seen["accuracy"]["as is"] == pytest.approx(seen["metrics"][-1]["test.accuracy"], abs=1e-12)
+
+
 def test_a_view_is_the_mean_over_mirror_images_and_shifts(reported):
     trained = train(DATA, RECIPE, reported[1], device="cpu")
     seen = views(trained.network, trained.images["test"], np.arange(8))
