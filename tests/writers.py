@@ -22,6 +22,7 @@ from empirical.data import Dataset
 from empirical.discover_command import discover
 from empirical.prediction_config import Config
 from empirical.recipe import Recipe
+from empirical.recover_command import recover
 from empirical.train_command import train
 from paper_figs import build, changes, inputs
 from paper_figs.__main__ import main as figures
@@ -71,6 +72,13 @@ def _recover(folder, version):
     recovery_report.study(images(), RECIPE, folder, device="cpu")
 
 
+def _glances(folder, version):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("empirical.data.load", lambda *_, **__: images())
+        recipes, table = folder.parent / "recipe.toml", folder / "runs.json"
+        recover(recipes, "small", out=folder, device="cpu", glance=True, json=table)
+
+
 def _predictions(folder, version):
     configs = [replace(CONFIG, seed=seed) for seed in (0, 1)]
     prediction_sweep.sweep(images(), configs, folder / "points.json")
@@ -106,6 +114,7 @@ WRITERS = {
     "discover": lambda folder, version: discover(given(folder, "coarse", version), seed=version, out=folder),
     "train": _train,
     "recover": _recover,
+    "glances": _glances,
     "figures": lambda folder, version: figures(["invisible_subspace"], out=folder, seed=version, jobs=1),
     "accept": _accept,
     "image cache": _cache,
