@@ -20,9 +20,9 @@ cifar-long: $(INSTALLED)
 	$(BIN)/python -m empirical train configs/cifar_long.toml --data $(DATA)
 	$(BIN)/python -m empirical recover configs/cifar_long.toml --data $(DATA)
 
-# One thread a process: the suite runs in parallel over processes instead.
+# One thread a process: the suite runs in parallel over processes instead. In its own order, also after make shuffled.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -p no:randomly
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from theory.console import console
-from theory.files import to_json, write_atomic
+from theory.files import to_json, writable_folder, write_atomic
 
 EXAMPLES = """
 Examples:\n
@@ -27,8 +27,9 @@ def recover(
     glance: Annotated[
         bool, typer.Option(help="How much alone, from 10,000 training images, for many runs.")
     ] = False,
-    json: Annotated[
-        Path | None, typer.Option(help="Recipe, accuracy and what was recovered of every run, in one file.")
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Recipe, accuracy and what was recovered of every run, in one file."),
     ] = None,
 ) -> None:
     """Cluster, match and probe the representations of trained runs; write recovery.json beside each run.
@@ -42,6 +43,8 @@ def recover(
     from empirical.recipe import read_recipes
 
     runs = read_recipes(recipes)
+    if json_file:
+        writable_folder(json_file.parent)  # refused before the work, not after
     images = load(data, root, cache=default_folder(), progress=True)
     report, file = (
         (recovery_report.glance, "glance.json") if glance else (recovery_report.study, "recovery.json")
@@ -51,8 +54,8 @@ def recover(
         reports.append(report(images, recipe, out / name, device=device, progress=True))
         console.print(f"written: {out / name / file}", soft_wrap=True)
     console.print(_table(recovery_report.summary(reports), recovery_report.WAY))
-    if json:
-        write_atomic(json, to_json(recovery_report.together(reports)))
+    if json_file:
+        write_atomic(json_file, to_json(recovery_report.together(reports)))
 
 
 def _table(rows: list[dict[str, Any]], way: tuple[str, ...]) -> Table:

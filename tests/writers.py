@@ -75,8 +75,8 @@ def _recover(folder, version):
 def _glances(folder, version):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("empirical.data.load", lambda *_, **__: images())
-        recipes, table = folder.parent / "recipe.toml", folder / "runs.json"
-        recover(recipes, "small", out=folder, device="cpu", glance=True, json=table)
+        recipes, table = folder.parent / "recipe.toml", folder / "new" / "runs.json"
+        recover(recipes, "small", out=folder, device="cpu", glance=True, json_file=table)
 
 
 def _predictions(folder, version):
