@@ -59,10 +59,11 @@ oldest:
 	build/oldest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' --requirement tests/oldest.txt
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 build/oldest/bin/python -m pytest -n auto
 
-# The suite in random order with random seeds; pytest prints the seed; --randomly-seed=SEED repeats it.
+# The suite in random order with random seeds, and other examples drawn by Hypothesis. pytest prints the seed:
+# --randomly-seed=SEED --hypothesis-seed=SEED repeats it.
 shuffled: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pytest-randomly
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --hypothesis-profile shuffled
 
 # Do the tests notice a wrong line of theory/? A random sample: make mutation SAMPLE=400 SEED=0, about an hour.
 SAMPLE ?= 400

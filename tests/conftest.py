@@ -1,12 +1,13 @@
 """Hypothesis profiles.
 
-`default` draws the same examples every time; `thorough` ten times as many, new ones each time. `mutation` draws the
-default's, `mutation-first` the first few of them, and neither shrinks what fails.
+`default` draws the same examples every time; `shuffled` others each time, `thorough` ten times as many. `mutation`
+draws the default's, `mutation-first` the first few of them, and neither shrinks what fails.
 """
 
 from hypothesis import Phase, settings
 
 settings.register_profile("default", max_examples=25, derandomize=True, deadline=None)
+settings.register_profile("shuffled", max_examples=25, deadline=None, print_blob=True)
 settings.register_profile("thorough", max_examples=250, deadline=None)
 for name, examples in (("mutation-first", 3), ("mutation", 25)):
     phases = [Phase.explicit, Phase.generate]

@@ -1,20 +1,10 @@
 """The four programs: help with examples, results as files, and errors in one line that say what to do."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-
-ENVIRONMENT = dict(os.environ) | {"COLUMNS": "200", "TERM": "dumb"}
-
-
-def program(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, cwd=cwd
-    )
+from programs import process, program
 
 
 @pytest.mark.parametrize(
@@ -144,6 +134,14 @@ ERRORS = [
     (["empirical", "train", "nothing.toml", "--data", "digits"], "nothing.toml"),
     (["paper_figs", "nothing"], "figure names must be among prediction_fashion_mnist, prediction, "),
 ]
+
+
+@pytest.mark.parametrize("arguments", [["sims", "verify", "--theorem", "T99"], ["empirical", "measure"]])
+def test_an_interpreter_of_its_own_ends_in_the_same_way(arguments, tmp_path):
+    """As the other tests run the programs in theirs."""
+    alone, here = process(*arguments, cwd=tmp_path), program(*arguments, cwd=tmp_path)
+    assert (alone.returncode, alone.stdout, alone.stderr) == (here.returncode, here.stdout, here.stderr)
+    assert alone.returncode == 2
 
 
 @pytest.mark.parametrize(("arguments", "message"), ERRORS)

@@ -13,11 +13,11 @@ import time
 import types
 from importlib import import_module
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
 from joblib.externals.loky import get_reusable_executor
+from programs import ROOT, program
 
 from sims import run_folder, specialisation
 from sims.experiment import Point, read_points
@@ -28,18 +28,6 @@ sweep_module = import_module("sims.sweep")
 
 QUICK = {"times": [0.5, 1.0], "activation": "identity", "rtol": 1e-5, "width": 4}
 GRID = QUICK | {"grid": {"eps": [0.1, 0.01], "seed": [0, 1]}}
-PACKAGE = str(Path(__file__).parents[2])
-
-
-def program(*arguments, cwd=None):
-    environment = dict(os.environ) | {"COLUMNS": "200", "TERM": "dumb", "PYTHONPATH": PACKAGE}
-    return subprocess.run(
-        [sys.executable, "-m", "sims", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=cwd,
-    )
 
 
 # What a config asks for
@@ -178,7 +166,7 @@ def test_a_sweep_killed_in_the_middle_resumes_to_the_same_bytes(tmp_path):
     sweep(config, tmp_path / "whole")
     command = [sys.executable, "-m", "sims", "sweep", config, "--jobs", "1", "--out", tmp_path / "killed"]
     with subprocess.Popen(
-        command, env=dict(os.environ) | {"PYTHONPATH": PACKAGE}, stderr=subprocess.DEVNULL
+        command, env=dict(os.environ) | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
     ) as process:
         while len(list((tmp_path / "killed").glob("runs/*/rows.json"))) < 2 and process.poll() is None:
             time.sleep(0.005)
@@ -377,10 +365,11 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(tmp_path):
 def test_the_program_sweeps_plots_both_files_and_reports_the_slope(tmp_path):
     config = tmp_path / "config.toml"
     config.write_text("times = [50]\nwidth = 10\nactivation = 'identity'\n[grid]\neps = [1e-2, 1e-3, 1e-4]\n")
-    swept = program("sweep", config, "--jobs", 1, "--out", tmp_path / "out")
+    swept = program("sims", "sweep", config, "--jobs", 1, "--out", tmp_path / "out")
     assert swept.returncode == 0, swept.stderr
     assert f"3 rows written to {tmp_path / 'out' / 'sweep.csv'}" in swept.stdout
     plotted = program(
+        "sims",
         "plot",
         tmp_path / "out" / "sweep.csv",
         "--x",
@@ -408,7 +397,7 @@ def test_the_programs_errors_are_one_line(tmp_path):
         (["sweep", config], "unknown key 'widht'; did you mean 'width'?"),
         (["plot", tmp_path / "none.csv", "--x", "eps", "--y", "loss"], "No such file"),
     ):
-        result = program(*arguments, cwd=tmp_path)
+        result = program("sims", *arguments, cwd=tmp_path)
         assert result.returncode == 2
         assert result.stderr.splitlines()[-1].startswith("error: ")
         assert message in result.stderr

@@ -1,0 +1,43 @@
+"""The programs as a user starts them: in a new interpreter, or in this one, which spares the seconds of its imports."""
+
+import io
+import os
+import runpy
+import subprocess
+import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from pathlib import Path
+from subprocess import CompletedProcess
+from unittest.mock import patch
+
+from theory.console import console
+
+ROOT = Path(__file__).parents[1]
+WIDE = {"COLUMNS": "200", "TERM": "dumb"}
+
+
+def program(*arguments, cwd="."):
+    """python -m ARGUMENTS in this interpreter: exit status, output, errors."""
+    name, *rest = map(str, arguments)
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        chdir(cwd),
+        patch.dict(os.environ, WIDE),
+        patch.object(sys, "argv", [name, *rest]),
+        patch.object(console, "_width", 200),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
+            status = 0
+        except SystemExit as end:
+            status = end.code or 0
+    return CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+
+def process(*arguments, cwd=None):
+    """python -m ARGUMENTS in an interpreter of its own."""
+    environment = dict(os.environ) | WIDE | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd)
