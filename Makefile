@@ -53,16 +53,18 @@ bench: $(INSTALLED)
 fuzz: $(INSTALLED)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.fuzz --inputs 10000 --out build/fuzz
 
-# The suite on the oldest NumPy and SciPy that pyproject.toml allows, in an environment of its own.
+# The suite on the oldest NumPy and SciPy that pyproject.toml allows, all else as in constraints.txt, in an environment of its own.
 oldest:
 	$(PYTHON) -m venv build/oldest
-	build/oldest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' --requirement tests/oldest.txt
+	grep -vE '^(numpy|scipy)==' constraints.txt > build/oldest/constraints.txt
+	build/oldest/bin/python -m pip install --quiet --disable-pip-version-check --constraint build/oldest/constraints.txt \
+	    --editable '.[test]' --requirement tests/oldest.txt
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 build/oldest/bin/python -m pytest -n auto
 
 # The suite in random order with random seeds, and other examples drawn by Hypothesis. pytest prints the seed:
 # --randomly-seed=SEED --hypothesis-seed=SEED repeats it.
 shuffled: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check pytest-randomly
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pytest-randomly
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --hypothesis-profile shuffled
 
 # Do the tests notice a wrong line of theory/? A random sample: make mutation SAMPLE=400 SEED=0, about an hour.
