@@ -5,6 +5,7 @@ import os
 import runpy
 import subprocess
 import sys
+import warnings
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -27,7 +28,10 @@ def program(*arguments, cwd="."):
         patch.object(console, "_width", 200),
         redirect_stdout(out),
         redirect_stderr(err),
+        warnings.catch_warnings(),
     ):
+        # Other tests import what this runs.
+        warnings.filterwarnings("ignore", f".*{name}.__main__' found in sys.modules", RuntimeWarning)
         try:
             runpy.run_module(name, run_name="__main__", alter_sys=True)
             status = 0

@@ -17,9 +17,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from empirical import image_cache, prediction_sweep, recovery_report
-from empirical.__main__ import measure, predict
 from empirical.data import Dataset
 from empirical.discover_command import discover
+from empirical.measure_command import measure
+from empirical.predict_command import predict
 from empirical.prediction_config import Config
 from empirical.recipe import Recipe
 from empirical.recover_command import recover
@@ -143,8 +144,8 @@ def quick():
         patch.setattr(run_folder, "environment", cache(run_folder.environment))
         for module in ("prediction_figure", "measure_figure", "contact_sheet"):
             patch.setattr(f"empirical.{module}.draw", lambda *_: Figure())
-        for name in ("_table", "_measured"):
-            patch.setattr(f"empirical.__main__.{name}", lambda *_: "")
+        for command in ("predict", "measure"):
+            patch.setattr(f"empirical.{command}_command._table", lambda *_: "")
         for name in ("how_much", "where", "when"):
             patch.setattr(recovery_report.hidden_classes, name, lambda *_: [])
         patch.setattr(recovery_report, "_drawn", lambda *_: {})
