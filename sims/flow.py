@@ -134,6 +134,7 @@ def population_descent(
     counts = np.asarray(steps)
     if not np.issubdtype(counts.dtype, np.integer):
         raise ValueError(f"steps must be integers, got dtype {counts.dtype}")
+    require_times(counts, "steps")
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
     network = _Network(activation, slope, loss, weight_decay)
@@ -329,10 +330,10 @@ def require_rtol(rtol: float) -> None:
         raise ValueError(f"rtol must lie in [1e-13, 1e-2], got {rtol}")
 
 
-def require_times(times: Array) -> None:
-    """Require recorded times >= 0, increasing."""
-    if times.size == 0 or times[0] < 0 or (np.diff(times) <= 0).any():
-        raise ValueError(f"times must be non-empty, >= 0 and increasing, got {times.tolist()}")
+def require_times(times: Array, name: str = "times") -> None:
+    """Require recorded times (or steps) >= 0, increasing."""
+    if times.ndim != 1 or times.size == 0 or times[0] < 0 or (np.diff(times) <= 0).any():
+        raise ValueError(f"{name} must be non-empty, >= 0 and increasing, got {times.tolist()}")
 
 
 def _neuron_scale(W: Array, A: Array) -> Array:

@@ -209,6 +209,13 @@ def test_a_diverging_descent_says_so():
         population_descent(mixture, W0, A0, **options, learning_rate=100.0, steps=[50])
 
 
+@pytest.mark.parametrize("steps", [[-1], [2, 1], [3, 3], 4, [[1]]])
+def test_steps_that_do_not_increase_are_refused_by_their_own_name(steps):
+    mixture, W0, A0, options = noisy()
+    with pytest.raises(ValueError, match="steps must be non-empty, >= 0 and increasing"):
+        population_descent(mixture, W0, A0, **options, learning_rate=0.1, steps=steps)
+
+
 def test_a_collapsed_step_is_an_error_that_says_where(monkeypatch):
     monkeypatch.setattr(flow_module, "MAX_EVALUATIONS", 50)
     mixture, W0, A0, options = noisy()
