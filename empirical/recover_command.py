@@ -34,13 +34,15 @@ def recover(
 ) -> None:
     """Cluster, match and probe the representations of trained runs; write recovery.json beside each run.
 
-    A run on fine labels is the baseline: its test accuracy alone is taken.
+    A run on fine labels is the baseline: its test accuracy alone is taken. A run that diverged is left out of the table
+    and of FILE; the exit status then is 2.
     """
     # Torch and scikit-learn load here, not for --help.
     from empirical import recovery_report
     from empirical.data import load
     from empirical.image_cache import default_folder
     from empirical.recipe import read_recipes
+    from empirical.training import Diverged
 
     runs = read_recipes(recipes)
     if json_file:
@@ -49,13 +51,19 @@ def recover(
     report, file = (
         (recovery_report.glance, "glance.json") if glance else (recovery_report.study, "recovery.json")
     )
-    reports = []
+    reports, diverged = [], []
     for name, recipe in runs:
-        reports.append(report(images, recipe, out / name, device=device, progress=True))
-        console.print(f"written: {out / name / file}", soft_wrap=True)
+        try:
+            reports.append(report(images, recipe, out / name, device=device, progress=True))
+            console.print(f"written: {out / name / file}", soft_wrap=True)
+        except Diverged as error:
+            console.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
+            diverged.append(name)
     console.print(_table(recovery_report.summary(reports), recovery_report.WAY))
     if json_file:
         write_atomic(json_file, to_json(recovery_report.together(reports)))
+    if diverged:
+        raise RuntimeError(f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}")
 
 
 def _table(rows: list[dict[str, Any]], way: tuple[str, ...]) -> Table:

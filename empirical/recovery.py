@@ -106,7 +106,7 @@ def cluster(
     x, y = checked(features, coarse)
     counts = _per_class("subclasses", subclasses, y)
     checks.one_of("method", method, METHODS)
-    earlier = [] if before is None else [checked(before, y)[0]]
+    earlier = [] if before is None else [checked(_beside(before, x), y)[0]]
     if method != "k-means":
         x = look_where_theory_says(x, y, classifier)
         earlier = [look_where_theory_says(e, y) for e in earlier]
@@ -233,11 +233,15 @@ def cluster_and_probe(
         test: features (M, D), fine labels (M,).
         before: what an earlier layer makes of both, (N, D') and (M, D'), for clusters and probes to see as well.
         subclasses, classifier, seed: as in `cluster`.
+
+    Raises:
+        ValueError: as `cluster`, and arrays of `before` with other numbers of samples than the features.
     """
     features, coarse, fine = train
     seen, test_seen, test_fine = np.asarray(features), np.asarray(test[0]), np.asarray(test[1])
     if before is not None:
-        seen, test_seen = np.hstack([seen, before[0]]), np.hstack([test_seen, before[1]])
+        seen = np.hstack([seen, _beside(before[0], seen)])
+        test_seen = np.hstack([test_seen, _beside(before[1], test_seen, "test samples")])
     oracle = float(np.mean(linear_probe(seen, fine).predict(test_seen) == test_fine))
     first = None if before is None else before[0]
     results = []
@@ -260,6 +264,16 @@ def checked(features: ArrayLike, coarse: ArrayLike) -> tuple[Floats, Labels]:
     if empty.size:
         raise ValueError(f"coarse must take every value 0..{y.max()}, but none is {empty[:5].tolist()}")
     return x, y
+
+
+def _beside(before: ArrayLike, features: Floats, samples: str = "samples") -> Floats:
+    """What an earlier layer makes of the same samples: as many rows as `features`."""
+    earlier = checks.features("before", np.asarray(before))
+    if len(earlier) != len(features):
+        raise ValueError(
+            f"before must have a row for each of the {len(features)} {samples} in features, got {len(earlier)}"
+        )
+    return earlier
 
 
 def _per_class(name: str, value: int | Sequence[int], coarse: Labels) -> Labels:

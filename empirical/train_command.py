@@ -30,15 +30,26 @@ def train(
         int | None, typer.Option(min=1, help="Stop after so many steps, to try a recipe.")
     ] = None,
 ) -> None:
-    """Train each run of a recipe file; a run that was killed goes on where it was, a finished one is read back."""
+    """Train each run of a recipe file; a run that was killed goes on where it was, a finished one is read back.
+
+    A run that diverges does not keep the others from being trained; the exit status then is 2.
+    """
     # Torch loads here, not for --help.
     from empirical.data import load
     from empirical.image_cache import default_folder
     from empirical.recipe import read_recipes
+    from empirical.training import Diverged
     from empirical.training import train as train_one
 
     runs = read_recipes(recipes)
     images = load(data, root, cache=default_folder(), progress=True)
+    diverged = []
     for i, (name, recipe) in enumerate(runs, 1):
         console.print(f"[{i}/{len(runs)}] {name}", markup=False, highlight=False)
-        train_one(images, recipe, out / name, device=device, steps=steps, progress=True)
+        try:
+            train_one(images, recipe, out / name, device=device, steps=steps, progress=True)
+        except Diverged as error:
+            console.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
+            diverged.append(name)
+    if diverged:
+        raise RuntimeError(f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}")

@@ -44,6 +44,10 @@ LOOKAHEAD_STEPS = 5
 LOOKAHEAD_DECAY = 0.95**LOOKAHEAD_STEPS  # of the slow weights, at the end
 
 
+class Diverged(RuntimeError):
+    """The loss stopped being finite."""
+
+
 @dataclass(frozen=True, eq=False)
 class Trained:
     """What a finished run leaves.
@@ -96,7 +100,7 @@ def train(
 
     Raises:
         ValueError: settings that do not fit the images, or a folder with another run.
-        RuntimeError: the loss stopped being finite; the message names the epoch.
+        Diverged: the loss stopped being finite; the message names the epoch.
     """
     with _processes(device) as (place, rank, ranks):
         fine_to_coarse = coarse_map(recipe.map, data.num_fine, data.class_names)
@@ -206,11 +210,13 @@ class _Run:
             right += (logits.argmax(1) == labels).double().mean()
             if taken == steps:
                 break
+        if self.ranks > 1:
+            dist.all_reduce(total)  # so that all processes stop at a divergence, not only those that saw it
         if not torch.isfinite(total):
-            raise RuntimeError(
+            raise Diverged(
                 f"the loss stopped being finite in epoch {epoch + 1}; lower learning_rate, {recipe.learning_rate}"
             )
-        return float(total) / taken, float(right) / taken, taken
+        return float(total) / (taken * self.ranks), float(right) / taken, taken
 
     def set_rate(self, progress: float) -> None:
         for group in self.state.optimizer.param_groups:

@@ -97,9 +97,13 @@ def test_a_layer_before_is_looked_at_as_well():
 
 
 def test_a_layer_before_of_other_samples_is_refused():
-    x, coarse, _, A = hidden(6)
-    with pytest.raises(ValueError, match="400"):
+    x, coarse, fine, A = hidden(6)
+    message = "before must have a row for each of the 400 {} in features, got 399"
+    with pytest.raises(ValueError, match=message.format("samples")):
         cluster(x, coarse, 2, classifier=A, before=x[:-1])
+    for before, samples in (((x[:-1], x), "samples"), ((x, x[:-1]), "test samples")):
+        with pytest.raises(ValueError, match=message.format(samples)):
+            cluster_and_probe((x, coarse, fine), (x, fine), 2, classifier=A, before=before)
 
 
 def test_clusters_stay_inside_their_coarse_class_and_repeat():
