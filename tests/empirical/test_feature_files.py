@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from empirical.feature_files import open_shard, read_whole
+from empirical.feature_files import open_shard, read_json, read_whole
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet_files = pytest.importorskip("pyarrow.parquet")
@@ -232,6 +232,25 @@ def test_empty_cells_of_parquet_are_refused(tmp_path):
     parquet_files.write_table(pyarrow.table({"a": [1.0, None], "label": [0, 1]}), tmp_path / "f.parquet")
     with pytest.raises(ValueError, match="must have no empty cell in a"):
         list(open_shard(tmp_path / "f.parquet")[0].blocks(4))
+
+
+def test_parquet_lists_of_several_lengths_are_refused(tmp_path):
+    """Also where their numbers together would fill a rectangle."""
+    lists = pyarrow.array([[1.0], [2.0, 3.0, 4.0]])
+    parquet_files.write_table(pyarrow.table({"features": lists, "label": [0, 1]}), tmp_path / "f.parquet")
+    with pytest.raises(ValueError, match=r"f\.parquet.*lists must have one length, got 1 to 3"):
+        list(open_shard(tmp_path / "f.parquet")[0].blocks(4))
+
+
+def test_json_is_read_and_a_damaged_or_missing_file_named(tmp_path):
+    path = tmp_path / "map.json"
+    path.write_text('{"cat": "animal"}')
+    assert read_json(path) == {"cat": "animal"}
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"map\.json is no JSON file"):
+        read_json(path)
+    with pytest.raises(FileNotFoundError, match=r"no file .*absent\.json"):
+        read_json(tmp_path / "absent.json")
 
 
 def test_arrays_that_claim_more_than_they_hold_cost_no_memory(tmp_path):
