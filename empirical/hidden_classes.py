@@ -161,7 +161,10 @@ def recovered(
     seed: int,
     before: tuple[Features, Features] | None = None,
 ) -> list[Row]:
-    """One row a way of clustering: share matched on training images, CLP and oracle probe on test images."""
+    """One row a way of clustering: share matched on training images, CLP and oracle probe on test images.
+
+    "clp_in_class" and "oracle_in_class" choose within the coarse class that the classifier names, None without one.
+    """
     coarse = coarse_map[train[1]]
     found = recovery.cluster_and_probe(
         (train[0], coarse, train[1]),
@@ -169,6 +172,7 @@ def recovered(
         np.bincount(coarse_map).tolist(),
         classifier=classifier,
         before=before,
+        named=None if classifier is None else (test[0] @ classifier.T).argmax(axis=1),
         seed=seed,
     )
     return [
@@ -179,6 +183,8 @@ def recovered(
             "share_by_class": r.match.share_by_class.tolist(),
             "clp": r.probe,
             "oracle": r.oracle,
+            "clp_in_class": r.probe_in_class,
+            "oracle_in_class": r.oracle_in_class,
         }
         for r in found
     ]

@@ -59,14 +59,14 @@ def recover(
         except Diverged as error:
             console.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
             diverged.append(name)
-    console.print(_table(recovery_report.summary(reports), recovery_report.WAY))
+    console.print(_table(recovery_report.summary(reports), recovery_report.WAY, recovery_report.SCORES))
     if json_file:
         write_atomic(json_file, to_json(recovery_report.together(reports)))
     if diverged:
         raise RuntimeError(f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}")
 
 
-def _table(rows: list[dict[str, Any]], way: tuple[str, ...]) -> Table:
+def _table(rows: list[dict[str, Any]], way: tuple[str, ...], scores: tuple[str, ...]) -> Table:
     table = Table(title="hidden classes recovered")
     for column in (
         "map",
@@ -75,11 +75,13 @@ def _table(rows: list[dict[str, Any]], way: tuple[str, ...]) -> Table:
         "share matched",
         "CLP",
         "oracle probe",
+        "CLP in class",
+        "oracle in class",
         "CLP / fine-trained",
     ):
         table.add_column(column, justify="left" if column in ("map", *way) else "right", overflow="fold")
     for row in rows:
-        numbers = (f"{100 * row[n]:.2f} ± {100 * row[n + ' ±']:.2f} %" for n in ("share", "clp", "oracle"))
+        numbers = (f"{100 * row[n]:.2f} ± {100 * row[n + ' ±']:.2f} %" for n in scores)
         ratio = f"{row['ratio']:.3f}" if row["ratio"] is not None else "-"
         table.add_row(row["map"], *(row[key] for key in way), str(row["runs"]), *numbers, ratio)
     return table

@@ -7,7 +7,8 @@ T18: what the coarse labels do not name survives off the classifier's row space,
     2. unit norm             each sample divided by its norm: a per-sample scale, on which T18 is silent
     3. cluster               within each coarse class, the number of clusters given: no fine label is used
     4. match                 clusters to fine classes, Hungarian assignment within each coarse class: only a score
-    5. cluster_and_probe     CLP: a linear probe taught the clusters, judged by fine labels on test samples
+    5. cluster_and_probe     CLP: a linear probe taught the clusters, judged by fine labels on test samples; also
+                             when it chooses within the coarse class that the network names
 
 The guided ways take steps 1 and 2; plain k-means takes neither, to show what they are worth. The layer before, less
 collapsed, can be looked at as well: it goes through steps 1 and 2 by itself and is set beside.
@@ -206,6 +207,8 @@ class Recovery:
         match: their names, and the share of training samples recovered
         probe: CLP, test accuracy on fine labels of a linear probe taught the clusters
         oracle: the same of a probe taught the fine labels
+        probe_in_class, oracle_in_class: the same when a probe chooses within the coarse class that the network
+            names, None where that is not given
     """
 
     method: str
@@ -213,6 +216,8 @@ class Recovery:
     match: Match
     probe: float
     oracle: float
+    probe_in_class: float | None
+    oracle_in_class: float | None
 
 
 def cluster_and_probe(
@@ -222,6 +227,7 @@ def cluster_and_probe(
     *,
     classifier: ArrayLike | None = None,
     before: tuple[ArrayLike, ArrayLike] | None = None,
+    named: ArrayLike | None = None,
     methods: Sequence[str] = METHODS,
     seed: int = 0,
 ) -> list[Recovery]:
@@ -232,6 +238,7 @@ def cluster_and_probe(
             oracle, and nothing else.
         test: features (M, D), fine labels (M,).
         before: what an earlier layer makes of both, (N, D') and (M, D'), for clusters and probes to see as well.
+        named: (M,) the coarse class that the network gives each test sample.
         subclasses, classifier, seed: as in `cluster`.
 
     Raises:
@@ -242,15 +249,44 @@ def cluster_and_probe(
     if before is not None:
         seen = np.hstack([seen, _beside(before[0], seen)])
         test_seen = np.hstack([test_seen, _beside(before[1], test_seen, "test samples")])
-    oracle = float(np.mean(linear_probe(seen, fine).predict(test_seen) == test_fine))
+    told = None if named is None else checks.labels("named", named, test_seen, int(np.max(coarse)) + 1)
+    probed = (seen, np.asarray(coarse)), (test_seen, test_fine, told)
+    oracle, oracle_in_class = _probed(*probed, fine, np.arange(np.max(fine) + 1))
     first = None if before is None else before[0]
     results = []
     for method in methods:
         found = cluster(features, coarse, subclasses, method, classifier=classifier, before=first, seed=seed)
-        named = match(found, coarse, fine)
-        guess = named.fine_of_cluster[linear_probe(seen, found).predict(test_seen)]
-        results.append(Recovery(method, found, named, float(np.mean(guess == test_fine)), oracle))
+        matched = match(found, coarse, fine)
+        clp, clp_in_class = _probed(*probed, found, matched.fine_of_cluster)
+        results.append(Recovery(method, found, matched, clp, oracle, clp_in_class, oracle_in_class))
     return results
+
+
+def _probed(
+    train: tuple[Floats, Labels],
+    test: tuple[Floats, Labels, Labels | None],
+    labels: ArrayLike,
+    fine_of: Labels,
+) -> tuple[float, float | None]:
+    """Test accuracies of a probe taught `labels`: choosing among all, and within the coarse class told.
+
+    Args:
+        train: features (N, D), coarse labels (N,).
+        test: features (M, D), fine labels (M,), coarse classes told (M,).
+        labels: (N,), each in one coarse class.
+        fine_of: the fine class of each label.
+    """
+    (x, coarse), (test_x, fine, told) = train, test
+    probe = linear_probe(x, labels)
+    accuracy = float(np.mean(fine_of[probe.predict(test_x)] == fine))
+    if told is None:
+        return accuracy, None
+    scores = probe.decision_function(test_x)
+    if scores.ndim == 1:  # of two labels scikit-learn gives the second's alone
+        scores = np.column_stack([-scores, scores])
+    _, sample = np.unique(labels, return_index=True)
+    scores[told[:, None] != coarse[sample]] = -np.inf
+    return accuracy, float(np.mean(fine_of[probe.classes_[scores.argmax(axis=1)]] == fine))
 
 
 def checked(features: ArrayLike, coarse: ArrayLike) -> tuple[Floats, Labels]:

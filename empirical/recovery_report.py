@@ -34,6 +34,7 @@ Report = dict[str, Any]
 # Training images for the rows that stand beside: earlier stages, pixels, the untrained network.
 BESIDE = 10_000
 WAY = ("view", "stages", "method")  # what tells rows of "how much" apart
+SCORES = ("share", "clp", "oracle", "clp_in_class", "oracle_in_class")
 DRAWN = 1000  # test images of one coarse class that the t-SNE figure shows
 
 
@@ -120,7 +121,7 @@ def summary(reports: list[Report]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for (name, *way), members in groups.items():
         numbers: dict[str, Any] = {}
-        for key in ("share", "clp", "oracle"):
+        for key in SCORES:
             numbers[key], numbers[f"{key} ±"] = _interval([m[key] for m in members])
         fine = baseline[way[0]]
         ratio = numbers["clp"] / np.mean(fine) if fine else None

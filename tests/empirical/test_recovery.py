@@ -160,6 +160,24 @@ def test_the_probe_taught_good_clusters_comes_near_the_oracle():
     assert plain.probe < 0.7
 
 
+def test_told_the_coarse_class_the_probe_chooses_within_it():
+    """Features that do not tell the coarse classes apart: with the class told, the subclass is all there is to find."""
+    x, coarse, fine, _ = hidden(9)
+    x = np.delete(x, 0, axis=1)
+    (right,) = cluster_and_probe((x, coarse, fine), (x, fine), 2, named=coarse, methods=["k-means"])
+    assert right.probe < 0.6
+    assert min(right.probe_in_class, right.oracle_in_class) > 0.95
+    (wrong,) = cluster_and_probe((x, coarse, fine), (x, fine), 2, named=1 - coarse, methods=["k-means"])
+    assert (wrong.probe, wrong.probe_in_class, wrong.oracle_in_class) == (right.probe, 0, 0)
+
+
+def test_within_the_only_coarse_class_the_probe_chooses_as_among_all():
+    x, _, fine, _ = hidden(9)
+    one = np.zeros_like(fine)
+    (found,) = cluster_and_probe((x, one, fine % 2), (x, fine % 2), 2, named=one, methods=["guided-k-means"])
+    assert (found.probe_in_class, found.oracle_in_class) == (found.probe, found.oracle)
+
+
 def test_the_probe_does_not_mind_a_constant_feature():
     x, _, fine, _ = hidden(8)
     x[:, 5] = 1
@@ -173,6 +191,10 @@ X, COARSE, FINE, ROWS = hidden(0, n=40)
     ("call", "message"),
     [
         (lambda: cluster(X, COARSE, 2, "kmeans"), "method must be one of guided-k-means, "),
+        (
+            lambda: cluster_and_probe((X, COARSE, FINE), (X, FINE), 2, named=COARSE + 1),
+            "named must be in 0..1, got 2 at position",
+        ),
         (lambda: cluster(X, COARSE[:-1], 2), "coarse must have shape (40,), got (39,)"),
         (lambda: cluster(X, 2 * COARSE, 2), "coarse must take every value 0..2, but none is [1]"),
         (lambda: cluster(X, COARSE - 1, 2), "coarse must hold labels >= 0, got -1"),
