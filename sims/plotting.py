@@ -5,6 +5,7 @@ Predictions are lines and observations are markers, in every figure of the packa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -37,6 +38,9 @@ RC: dict[Any, Any] = {
     "pdf.fonttype": 42,  # text stays text in the PDF
     "savefig.dpi": 300,
 }
+
+# In each PDF it would warn of the dates inside matplotlib's own font.
+logging.getLogger("fontTools.ttLib.tables._h_e_a_d").setLevel(logging.ERROR)
 
 
 @contextmanager
