@@ -112,12 +112,14 @@ def _from_files(features: str, labels: str | None, classifier: str | None, image
 
 
 def _images(spec: str) -> NDArray[Any]:
-    """The array of FILE:NAME, or of FILE the only one with axes for pixels."""
+    """The array of FILE:NAME, or of FILE the only one, or the only one with axes for pixels."""
     from empirical.feature_files import read_whole, split_spec
 
     file, wanted = split_spec(spec)
     arrays = read_whole(file, "images")
     fitting = [key for key, array in arrays.items() if (key == wanted if wanted else array.ndim > 2)]
+    if wanted is None and len(arrays) == 1:
+        fitting = list(arrays)
     if len(fitting) != 1:
         raise ValueError(
             f"images must name one array as FILE:NAME, of {', '.join(sorted(arrays))}; got {spec}"

@@ -31,6 +31,10 @@ from safetensors import SafetensorError, safe_open
 
 Block = NDArray[Any]
 LABEL_NAMES = ("labels", "label")
+CURES = {  # of an array with too many axes
+    "features": "average or flatten all axes but the first",
+    "labels": "they are one a sample; where they lie in another file, name it (--labels)",
+}
 DAMAGED = (
     *(ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError, csv.Error),
     *(tokenize.TokenError, SyntaxError, OverflowError),  # from NumPy, on the header of an .npy
@@ -293,8 +297,9 @@ def _numbers(path: Path, cells: Block, columns: list[str], kept: list[int]) -> B
         return cells.astype(np.float64)
     except ValueError as error:
         wrong = [columns[k] for j, k in enumerate(kept) if not all(map(_is_number, cells[:, j]))]
+        word = next(str(cell) for cell in cells.ravel() if not _is_number(cell))
         raise _Refused(
-            f"{path} must hold numbers in its feature columns, got text in {wrong[:4]}: {error}"
+            f"{path} must hold numbers in its feature columns, got text in {wrong[:4]}, such as {word!r}"
         ) from error
 
 
@@ -353,7 +358,7 @@ def _rows(path: Path, shape: tuple[int, ...], role: str) -> int:
     """N, or an error that says what shape is needed."""
     wanted, axes = ("(N, d)", 2) if role == "features" else ("(N,)", 1)
     if len(shape) != axes or 0 in shape:
-        cure = ": average or flatten all axes but the first" if len(shape) > 2 else ""
+        cure = f": {CURES[role]}" if len(shape) > axes else ""
         raise _Refused(f"{path} must hold {role} of shape {wanted}, not empty, got {shape}{cure}")
     return shape[0]
 

@@ -71,16 +71,23 @@ def model_batches(program: str, layer: str | None) -> Iterator[tuple[Tensor, Ten
     The file is run: it is the caller's own program.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: no layer, no such function, or a function that returns something else.
     """
     file, _, name = program.rpartition(":")
-    if not (Path(file).is_file() and layer):
+    if not (file and name and layer):
         raise ValueError(f"model must be FILE.py:FUNCTION, beside a layer, got {program!r} and {layer!r}")
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"no file {file}, of model {program}")
     function = runpy.run_path(file).get(name)
     if not callable(function):
         raise ValueError(f"{file} must define a function {name}, got {type(function).__name__}")
-    model, loader = function()
-    return layer_batches(model, loader, layer)
+    made = function()
+    if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module)):
+        raise ValueError(
+            f"{name} of {file} must return a torch model and its loader, got {type(made).__name__}"
+        )
+    return layer_batches(*made, layer)
 
 
 def _named(model: nn.Module, layer: str) -> nn.Module:

@@ -13,15 +13,17 @@ from theory.files import to_json, writable_folder, write_atomic
 
 EXAMPLES = """
 Examples:\n
-  python -m empirical recover configs/cifar.toml --data images:cifar10-images.tar.xz\n
-  python -m empirical recover configs/cifar_grid.toml --data images:cifar10-images.tar.xz --glance --json grid.json\n
+  python -m empirical recover configs/cifar.toml --data images:PATH\n
+  python -m empirical recover configs/cifar_grid.toml --data images:PATH --glance --json grid.json\n
 """
 
 
 def recover(
-    recipes: Annotated[Path, typer.Argument(help="A recipe file whose runs are trained.")],
+    recipes: Annotated[
+        Path, typer.Argument(help="A recipe file; a run that train has not finished is trained first.")
+    ],
     data: Annotated[str, typer.Option(help="As for train.")],
-    root: Annotated[Path | None, typer.Option(help="Folder of the files of --data.")] = None,
+    root: Annotated[Path | None, typer.Option(help="As for train.")] = None,
     out: Annotated[Path, typer.Option(help="Where train put its runs.")] = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     glance: Annotated[
@@ -45,8 +47,8 @@ def recover(
     from empirical.training import Diverged
 
     runs = read_recipes(recipes)
-    if json_file:
-        writable_folder(json_file.parent)  # refused before the work, not after
+    for folder in (out, *([json_file.parent] if json_file else [])):
+        writable_folder(folder)  # refused before the work, not after
     images = load(data, root, cache=default_folder(), progress=True)
     report, file = (
         (recovery_report.glance, "glance.json") if glance else (recovery_report.study, "recovery.json")

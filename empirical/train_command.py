@@ -11,7 +11,7 @@ from theory.console import console
 
 EXAMPLES = """
 Examples:\n
-  python -m empirical train configs/cifar.toml --data images:cifar10-images.tar.xz\n
+  python -m empirical train configs/cifar.toml --data images:PATH\n
   python -m empirical train configs/gpu_resnet18.toml --data cifar10:PATH --steps 2 --device cpu\n
   torchrun --nproc-per-node 8 -m empirical train configs/gpu_resnet18.toml --data cifar10:PATH\n
 """
@@ -21,9 +21,14 @@ def train(
     recipes: Annotated[Path, typer.Argument(help="A recipe file, such as configs/cifar.toml.")],
     data: Annotated[
         str,
-        typer.Option(help="images:PATH, cifar10:PATH, cifar100:PATH, fashion-mnist, ... (empirical.data)"),
+        typer.Option(
+            help="images:PATH (a folder or tar of {train,test}/CLASS/*.jpg|png), cifar10:PATH or cifar100:PATH (the "
+            "official archives), fashion-mnist, mnist, digits."
+        ),
     ],
-    root: Annotated[Path | None, typer.Option(help="Folder of the files of --data.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the IDX files; where a relative PATH of --data starts.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Each run goes into OUT/NAME.")] = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     steps: Annotated[
@@ -40,8 +45,10 @@ def train(
     from empirical.recipe import read_recipes
     from empirical.training import Diverged
     from empirical.training import train as train_one
+    from theory.files import writable_folder
 
     runs = read_recipes(recipes)
+    writable_folder(out)  # refused before the images are read
     images = load(data, root, cache=default_folder(), progress=True)
     diverged = []
     for i, (name, recipe) in enumerate(runs, 1):

@@ -34,5 +34,12 @@ def run(app: Callable[[], None]) -> None:
     try:
         app()
     except (ValueError, OSError, RuntimeError) as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
+        typer.secho(f"error: {_told(error)}", fg="red", err=True)
         sys.exit(2)
+
+
+def _told(error: Exception) -> str:
+    """The message; of the system's errors without their number."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"

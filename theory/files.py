@@ -48,7 +48,9 @@ def writable_folder(path: Path | str) -> Path:
         with tempfile.TemporaryFile(dir=folder):  # without a name, so that a kill leaves none
             pass
     except OSError as error:
-        raise OSError(error.errno, f"output folder {folder} is not writable: {error.strerror}") from error
+        file = next((path for path in (folder, *folder.parents) if os.path.isfile(path)), None)
+        why = error.strerror if file is None else f"{file} is a file; name a folder"
+        raise OSError(error.errno, f"output folder {folder} is not writable: {why}") from error
     return folder
 
 

@@ -206,6 +206,11 @@ BAD = [
         lambda f: np.savez(f / "x.npz", features=np.zeros((0, 2))) or f / "x.npz",
         "not empty, got (0, 2)",
     ),
+    bad(
+        "no labels",
+        lambda f: np.save(f / "x.npy", np.zeros((4, 2))) or f / "x.npy",
+        "labels of shape (N,), not empty, got (4, 2): they are one a sample; where they lie in another file, name it",
+    ),
     bad("many", lambda f: np.savez(f / "x.npz", a=X, b=X) or f / "x.npz", "name one as x.npz:NAME, of a, b"),
     bad("unknown", lambda f: np.savez(f / "x.npz", a=X) or f"{f}/x.npz:h", "holds no array 'h'; name one as"),
     bad(
@@ -217,7 +222,9 @@ BAD = [
         "a line of column names, got",
     ),
     bad(
-        "text", lambda f: (f / "x.csv").write_text("a,b,label\n1,?,c\n") and f / "x.csv", "got text in ['b']"
+        "text",
+        lambda f: (f / "x.csv").write_text("a,b,label\n1,?,c\n") and f / "x.csv",
+        "text in ['b'], such as '?'",
     ),
 ]
 

@@ -110,3 +110,10 @@ def test_a_model_may_come_from_a_file(tmp_path):
         model_batches(f"{file}:bild", "0")
     with pytest.raises(ValueError, match=r"model must be FILE\.py:FUNCTION, beside a layer, got .* and None"):
         model_batches(f"{file}:build", None)
+    with pytest.raises(ValueError, match=r"model must be FILE\.py:FUNCTION, beside a layer, got .*mine.py'"):
+        model_batches("mine.py", "0")
+    with pytest.raises(FileNotFoundError, match=r"no file .*other\.py, of model"):
+        model_batches(f"{tmp_path / 'other.py'}:build", "0")
+    file.write_text("def build():\n    return None\n")
+    with pytest.raises(ValueError, match="must return a torch model and its loader, got NoneType"):
+        model_batches(f"{file}:build", "0")

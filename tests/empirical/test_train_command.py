@@ -24,6 +24,15 @@ measured = 80
 MESSAGE = r"^1 of 2 runs diverged: two_learning_rate-1e\+30$"
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_the_images_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda *args, **options: pytest.fail("the images were read"))
+    file = tmp_path / "two.toml"
+    file.write_text(DIVERGING)
+    for command in (train, recover):
+        with pytest.raises(OSError, match=r"two\.toml is a file; name a folder"):
+            command(file, "tiny", out=file)
+
+
 def test_the_runs_after_one_that_diverges_are_trained_and_recovered(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "load", lambda *args, **options: tiny_images())
     file = tmp_path / "two.toml"

@@ -37,6 +37,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(OSError, match=r"output folder .*file/run is not writable") as error:
         writable_folder(tmp_path / "file" / "run")
     assert error.value.errno == errno.ENOTDIR
+    with pytest.raises(
+        OSError, match=r"output folder .*file is not writable: .*file is a file; name a folder"
+    ):
+        writable_folder(tmp_path / "file")
 
 
 def test_a_folder_is_made_with_its_parents_and_left_empty(tmp_path):
