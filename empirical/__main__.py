@@ -7,12 +7,21 @@ import typer
 from empirical import discover_command, measure_command, predict_command, recover_command, train_command
 from theory.console import run
 
+EXAMPLES = """
+Examples:\n
+  python -m empirical predict --data digits\n
+  python -m empirical measure features.npz --coarse-map 0,0,1,1\n
+  python -m empirical discover --data digits\n
+  python -m empirical train configs/cifar.toml --data images:PATH\n
+  python -m empirical recover configs/cifar.toml --data images:PATH\n
+"""
+
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     help=__doc__,
-    epilog=predict_command.EXAMPLES + measure_command.EXAMPLES.removeprefix("\nExamples:\n\n"),
+    epilog=EXAMPLES,
 )
 
 

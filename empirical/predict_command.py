@@ -20,7 +20,7 @@ Examples:\n
   python -m empirical predict --data fashion-mnist --components auto\n
   python -m empirical predict --data fashion-mnist --batch-size 500 --momentum 0.9 --learning-rate 0.03\n
   python -m empirical predict --data features:conv.safetensors\n
-  python -m empirical predict --data images:cifar10-images.tar.xz --map halves --width 64 --out runs/halves\n
+  python -m empirical predict --data images:PATH --map halves --width 64 --out runs/halves\n
 """
 SHOWN = ("loss", "fine_share", "nc1_trace_ratio_coarse", "cdnv_coarse", "mahalanobis", "lda_accuracy")
 DEFAULTS = Config()
@@ -35,7 +35,9 @@ def predict(
             "features, labels, test_features, test_labels)."
         ),
     ] = "digits",
-    root: Annotated[Path | None, typer.Option(help="Folder of the IDX files.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the IDX files; where a relative PATH of --data starts.")
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(help=r"Folder that keeps decoded images \[default: ~/.cache/finegrain].")
     ] = None,
@@ -54,7 +56,9 @@ def predict(
     fit_in: Annotated[
         str, typer.Option(help="class-means or all: where to look for them.")
     ] = DEFAULTS.fit_in,
-    dim: Annotated[int, typer.Option(min=1, help="Principal components kept.")] = DEFAULTS.dim,
+    dim: Annotated[
+        int, typer.Option(min=1, help="Principal components kept, fewer where the images span fewer.")
+    ] = DEFAULTS.dim,
     width: Annotated[int, typer.Option(min=1, help="Neurons.")] = DEFAULTS.width,
     steps: Annotated[int, typer.Option(min=1, help="Descent steps.")] = DEFAULTS.steps,
     learning_rate: Annotated[float, typer.Option(help="Of the descent, > 0.")] = DEFAULTS.learning_rate,

@@ -45,10 +45,13 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="First seed of the random draws.")] = 0,
     jobs: Annotated[int, typer.Option(min=-1, help="Processes; -1 for one a core.")] = -1,
     accept: Annotated[
-        bool, typer.Option("--accept", help="Commit the numbers, which later runs are compared with.")
+        bool,
+        typer.Option(
+            "--accept", help="Keep these numbers in the package, for later runs to be compared with."
+        ),
     ] = False,
 ) -> None:
-    """Compute and draw figures: NAME.pdf, NAME.png, NAME.json (the numbers), and report.html over all of them."""
+    """Compute and draw figures: NAME.pdf, NAME.png, NAME.json (the numbers), and report.html over these."""
     from paper_figs import changes, report
     from sims.run_folder import hold
 

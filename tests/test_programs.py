@@ -31,6 +31,12 @@ def test_help_shows_examples(arguments):
     assert "Examples:" in result.stdout
 
 
+def test_the_help_of_empirical_has_an_example_of_each_command():
+    result = program("empirical", "--help")
+    for command in ("predict", "measure", "discover", "train", "recover"):
+        assert f"python -m empirical {command} " in result.stdout
+
+
 def test_one_theorem_is_proved_and_written(tmp_path):
     file = tmp_path / "ledger.json"
     result = program("theory", "--theorem", "t3", "--json", file)
@@ -98,6 +104,9 @@ def test_discover_reads_files_and_writes_what_it_found(tmp_path):
     short = program("empirical", "discover", "--features", "x.npz", "--images", "x.npz:labels", cwd=tmp_path)
     assert short.returncode == 2
     assert "images must have shape (200, H, W)" in short.stderr
+    np.save(tmp_path / "flat.npy", rng.random((200, 16)))
+    flat = program("empirical", "discover", "--features", "x.npz", "--images", "flat.npy", cwd=tmp_path)
+    assert "images must have shape (200, H, W) or (200, H, W, 3), got (200, 16)" in flat.stderr
 
 
 def test_a_figure_is_written_with_its_numbers(tmp_path):
@@ -131,7 +140,8 @@ ERRORS = [
     (["empirical", "predict", "--dynamics", "jump"], "dynamics must be one of descent, flow; got 'jump'"),
     (["empirical", "measure", "nothing.npz"], "no file nothing.npz"),
     (["empirical", "measure"], "measure needs files of features, or --model with --layer"),
-    (["empirical", "train", "nothing.toml", "--data", "digits"], "nothing.toml"),
+    (["empirical", "train", "nothing.toml", "--data", "digits"], "nothing.toml: No such file or directory"),
+    (["sims", "sweep", "nothing.toml"], "nothing.toml: No such file or directory"),
     (["paper_figs", "nothing"], "figure names must be among prediction_fashion_mnist, prediction, "),
 ]
 
@@ -149,6 +159,7 @@ def test_errors_are_one_line_without_a_traceback(arguments, message, tmp_path):
     result = program(*arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert "[Errno" not in result.stderr
     assert message in result.stderr
     assert "Traceback" not in result.stderr
 
@@ -158,4 +169,4 @@ def test_an_output_folder_that_cannot_be_written_is_refused_before_any_work(tmp_
     for arguments in (["empirical", "predict", "--out"], ["paper_figs", "--out"]):
         result = program(*arguments, tmp_path / "file" / "out")
         assert result.returncode == 2
-        assert "is not writable" in result.stderr
+        assert f"is not writable: {tmp_path / 'file'} is a file; name a folder" in result.stderr
