@@ -1,5 +1,6 @@
 """Documentation that cannot drift: code blocks run, links lead somewhere, every theorem has its section."""
 
+import ast
 import os
 import re
 import subprocess
@@ -12,7 +13,12 @@ from theory.theorems import THEOREMS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OURS = ("theory", "sims", "empirical")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+
+
+def python_blocks(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -24,7 +30,7 @@ def test_every_link_leads_to_a_file(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_code_blocks_run_in_order(page, tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    blocks = python_blocks(page)
     if not blocks:
         pytest.skip("no code on this page")
     script = tmp_path / "page.py"
@@ -45,3 +51,16 @@ def test_the_theory_page_has_a_section_a_figure_and_the_files_of_every_theorem()
         section = sections[module.THEOREM.id]
         for wanted in (f"theorems/{name}.py", f"sims/{name}.py", f"test_{name}.py", f"figures/{name}.png"):
             assert wanted in section, f"{module.THEOREM.id} lacks {wanted}"
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.parent.name != "results"], ids=lambda p: p.name)
+def test_the_reference_has_every_name_that_the_page_imports(page):
+    reference = re.findall(r"^::: (\S+)", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert len(set(reference)) == len(reference)
+    for node in ast.walk(ast.parse("\n".join(python_blocks(page)))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in OURS:
+            names = {}
+            exec(ast.unparse(node), names)
+            for name in (alias.name for alias in node.names):
+                module = getattr(names[name], "__module__", names[name].__name__)
+                assert {module, f"{module}.{name}"} & set(reference), f"{name} of {module}"
