@@ -2,22 +2,22 @@
 
 With r the correlation, q = sqrt((1 - r)(1 + r)), u_1 = (h_2 - r h_1)/q and u_2 = (h_1 - r h_2)/q,
 
-    delta = P(X < h_1, Y < h_2) - Phi(h_1) Phi(h_2)
-    shift_1 = phi(h_1) (Phi(u_1) - Phi(h_2)), and shift_2 likewise
-    excess = q E - phi(h_1) phi(h_2),    E = e^{-R^2/2}/(2 pi),    R^2 = h_1^2 + u_1^2 = h_2^2 + u_2^2.
+    delta = P(X < h_1, Y < h_2) - (Phi(h_1) + Phi(h_2))/2, minus half the chance that just one holds
+    shift_1 = phi(h_1) (Phi(u_1) - 1/2), and shift_2 likewise
+    ring = q E,    E = e^{-R^2/2}/(2 pi),    R^2 = h_1^2 + u_1^2 = h_2^2 + u_2^2.
 
-All h are <= 0; a variable with h > 0 is mirrored, (z, h, r) -> (-z, -h, -r), which changes signs alone. The line from
-the origin through the vertex of the quadrant, R away, then cuts it in two wedges. One whose side makes the angle
-theta <= pi/2 with that line holds (Divgi 1979, Ann. Statist. 7, 903)
+All h are <= 0, which a change of sign arranges. The line from the origin through the vertex of the quadrant, R away,
+then cuts it in two wedges. One whose side makes the angle theta <= pi/2 with that line holds (Divgi 1979, Ann. Statist.
+7, 903)
 
     E int_0^theta w(R cos a) da,    w(t) = 1 - t M(t),    M(t) = Phi(-t)/phi(t),
 
 where R cos theta = |u| and R sin theta = |h|. A polynomial for Mills' ratio M makes one of w. As
 int cos^k = (cos^{k-1} sin + (k - 1) int cos^{k-2})/k, the integral is then
 
-    ring(R^2) theta - wedge(|u|),
+    turn(R^2) theta - wedge(|u|),
 
-ring a polynomial, wedge one whose coefficients depend on |h| alone: eight numbers for each neuron. Where u > 0 the
+turn a polynomial, wedge one whose coefficients depend on |h| alone: eight numbers for each neuron. Where u > 0 the
 wedge is what the half-plane X < h leaves of its mirror image, and the two angles add up to arccos(-r) in all cases.
 So a pair takes one exponential, and no case r -> +-1.
 
@@ -54,12 +54,12 @@ MILLS = (
 )
 # Of arccos(1 - g)/sqrt(2 g), weight sqrt(2 g)/(2 pi), g in [0, 1]: error 7.7e-7.
 ARCCOS = (1.00003564, 0.082679655, 0.0220499379, -0.000931653958, 0.00688377434)
-_TINY = 1e-20  # in place of q = 0
+_TINY = 1e-30  # in place of 1 - |r| = 0
 _SIGN, _ONE = np.float32(-0.0).view(np.int32), np.float32(1).view(np.int32)
 
 
 def _integrated(mills: tuple[float, ...]) -> tuple[Array, Array]:
-    """Coefficients of ring, by powers of -R^2/2, and of wedge (i, l), for t^i y^(2 l + 1) with y = R sin theta.
+    """Coefficients of turn, by powers of -R^2/2, and of wedge (i, l), for t^i y^(2 l + 1) with y = R sin theta.
 
     int_0^theta (R cos a)^k da = rho_k R^k theta + y p_k(t, y^2), p_k = (t^{k-1} + (k - 1)(t^2 + y^2) p_{k-2})/k.
     """
@@ -75,11 +75,11 @@ def _integrated(mills: tuple[float, ...]) -> tuple[Array, Array]:
     return w[even] * np.array(rho)[even] * (-2.0) ** (even // 2), -np.tensordot(w, p, axes=1)
 
 
-_BY_RING, _WEDGE = (part / (2 * np.pi) for part in _integrated(MILLS))
+_BY_TURN, _WEDGE = (part / (2 * np.pi) for part in _integrated(MILLS))
 # Arrays of no dimension: NumPy takes twice as long to begin with a number of Python's.
-_RING, _MILLS, _ARC = (
+_TURN, _MILLS, _ARC = (
     [np.array(a, dtype=np.float32) for a in part]
-    for part in (_BY_RING, np.array(MILLS) / (2 * np.pi), np.array(ARCCOS) * np.sqrt(2))
+    for part in (_BY_TURN, np.array(MILLS) / (2 * np.pi), np.array(ARCCOS) * np.sqrt(2))
 )
 
 
@@ -87,8 +87,8 @@ class HalfLine(NamedTuple):
     """X < h for h <= 0, float32 arrays of one shape but for `wedge`, which has a leading axis of coefficients."""
 
     h: Array  # in [-CUT, 0]
-    rest: Array  # 1/2 - Phi(h)
-    pdf: Array  # phi(h)
+    half_cdf: Array  # Phi(h)/2
+    half_pdf: Array  # phi(h)/2
     wedge: Array  # (terms, ...)
 
 
@@ -98,7 +98,7 @@ class Pairs(NamedTuple):
     r: Array
     delta: Array
     shift: tuple[Array, Array]
-    excess: Array
+    ring: Array
 
 
 def half_line(h: Array) -> HalfLine:
@@ -108,7 +108,7 @@ def half_line(h: Array) -> HalfLine:
     for _ in range(_WEDGE.shape[1] - 1):
         powers.append(powers[-1] * h * h)
     wedge = np.tensordot(_WEDGE, np.stack(powers), axes=1)
-    parts = h, 0.5 - ndtr(h), np.exp(-0.5 * h * h) / np.sqrt(2 * np.pi), wedge
+    parts = h, 0.5 * ndtr(h), np.exp(-0.5 * h * h) / np.sqrt(8 * np.pi), wedge
     return HalfLine(*(part.astype(np.float32) for part in parts))
 
 
@@ -117,13 +117,16 @@ def orthant(one: HalfLine, two: HalfLine, r: Array) -> Pairs:
 
     With the two halves of the quadrant put together, and sense_i the sign of u_i,
 
-        delta = 1/4 - rest_1 rest_2 - ring arccos r + sum_i sense_i {Phi(h_i)/2 - ring pi/2 + wedge_i}.
+        delta = sum_i sense_i {Phi(h_i)/2 - turn pi/2 + wedge_i} - turn arccos r.
     """
     gap, r = np.abs(r), r.astype(np.float32)
     # 1 - |r|, formed before r is rounded, keeps nearly equal neurons apart; it is below 0 by rounding alone.
-    gap = np.abs(np.subtract(1, gap, out=gap).astype(np.float32))
-    sign, root = _to_sign(r.copy()), np.sqrt(gap)
-    q = np.sqrt(2 - gap)
+    gap = np.subtract(1, gap, out=gap).astype(np.float32)
+    np.abs(gap, out=gap)
+    gap += _TINY
+    sign, root = _sign(r), np.sqrt(gap)
+    q = 2 - gap
+    np.sqrt(q, out=q)
     q *= root
     leads = _leads(one.h, two.h, sign, gap)
     offsets = _offsets(leads, q)
@@ -132,40 +135,33 @@ def orthant(one: HalfLine, two: HalfLine, r: Array) -> Pairs:
     energy += one.h * one.h
     energy *= -0.5
     density = np.exp(energy)
-    ring = _polynomial(_RING, energy)
+    turn = _polynomial(_TURN, energy)
+    turn *= density
+    ring = q
     ring *= density
-    excess = q
-    excess *= density
-    excess *= 1 / (2 * np.pi)
-    excess -= one.pdf * two.pdf
+    ring *= 1 / (2 * np.pi)
 
-    delta = one.rest * two.rest
-    np.subtract(0.25, delta, out=delta)
     arc = _arccos(gap, root, sign)
-    arc *= ring
-    delta -= arc
-    ring *= np.pi / 2
-    first, shift_1 = _half(one, two, offsets[0], _to_sign(leads[0]), density, ring)
-    second, shift_2 = _half(two, one, offsets[1], _to_sign(leads[1]), density, ring)
-    delta += first
+    arc *= turn
+    turn *= np.pi / 2
+    delta, shift_1 = _half(one, offsets[0], _sign(leads[0]), density, turn)
+    second, shift_2 = _half(two, offsets[1], _sign(leads[1]), density, turn)
     delta += second
-    return Pairs(r, delta, (shift_1, shift_2), excess)
+    delta -= arc
+    return Pairs(r, delta, (shift_1, shift_2), ring)
 
 
-def _half(
-    side: HalfLine, other: HalfLine, offset: Array, sense: Array, density: Array, ring: Array
-) -> tuple[Array, Array]:
-    """A side's term in delta, given ring pi/2, and its shift, phi(h) (1/2 + sense/2 - Phi(h_other)) - sense E M."""
+def _half(side: HalfLine, offset: Array, sense: Array, density: Array, turn: Array) -> tuple[Array, Array]:
+    """A side's term in delta, given turn pi/2, and its shift, sense (phi(h)/2 - E M)."""
     wedge = _polynomial(side.wedge, offset)
     wedge *= density
-    wedge -= ring
-    wedge += 0.25 - 0.5 * side.rest  # Phi(h)/2
+    wedge -= turn
+    wedge += side.half_cdf
     wedge *= sense
     shift = _polynomial(_MILLS, offset)
     shift *= density
-    np.subtract(0.5 * side.pdf, shift, out=shift)
+    np.subtract(side.half_pdf, shift, out=shift)
     shift *= sense
-    shift += side.pdf * other.rest
     return wedge, shift
 
 
@@ -181,8 +177,7 @@ def _arccos(gap: Array, root: Array, sign: Array) -> Array:
 
 def _offsets(leads: tuple[Array, Array], q: Array) -> list[Array]:
     """|u| = |leads|/q, at most CUT."""
-    inverse = q + _TINY
-    np.divide(1, inverse, out=inverse)
+    inverse = 1 / q
     cut = np.full_like(q, CUT)  # two arrays have a faster minimum than an array and a number
     offsets = [np.abs(lead) for lead in leads]
     for offset in offsets:
@@ -194,7 +189,8 @@ def _offsets(leads: tuple[Array, Array], q: Array) -> list[Array]:
 def _leads(h_1: Array, h_2: Array, sign: Array, gap: Array) -> tuple[Array, Array]:
     """q u_1 = h_2 - r h_1 and q u_2 = h_1 - r h_2, with r = sign (1 - gap): nothing is rounded where they cancel."""
     lean = sign * gap
-    apart = h_2 - sign * h_1
+    apart = sign * h_1
+    np.subtract(h_2, apart, out=apart)
     first = lean * h_1
     first += apart
     lean *= h_2
@@ -203,12 +199,11 @@ def _leads(h_1: Array, h_2: Array, sign: Array, gap: Array) -> tuple[Array, Arra
     return first, lean
 
 
-def _to_sign(x: Array) -> Array:
-    """copysign(1, x) in place of x, on its bits, which NumPy does four times as fast."""
-    bits = x.view(np.int32)
-    bits &= _SIGN
+def _sign(x: Array) -> Array:
+    """copysign(1, x) on the bits of x, which NumPy does four times as fast."""
+    bits = x.view(np.int32) & _SIGN
     bits |= _ONE
-    return x
+    return bits.view(np.float32)
 
 
 def _polynomial(coefficients: Any, x: Array) -> Array:

@@ -1,21 +1,26 @@
 """Noise at the output of a layer of leaky ReLUs, and its gradient, with pairs of neurons in single precision.
 
-    h = phi(z),  phi(z) = a z + (1 - a) relu(z),  z ~ N(b, W Sigma W^T),  noise = 1/2 tr(A Cov(h) A^T),
+    h = phi(z),  phi(z) = a z + (1 - a) relu(z),  z ~ N(b, Q),  Q = W Sigma W^T,  noise = 1/2 tr(A Cov(h) A^T),
 
 which is what the squared loss sees of Cov(h) (`sims.population`). `theory.kinematics` does the same for any loss and
-more activations in double precision; here its cotangent is known in advance, A^T A/2, and nothing is kept. Notation as
-in `theory.gaussian_single`; g = E phi'(z) = a + (1 - a) Phi(h), and delta, shift and excess are times (1 - a)^2:
+more activations in double precision; here its cotangent is known in advance, A^T A/2, and nothing is kept.
 
-    Cov_jk = s_j s_k {r (g_j g_k + delta) + h_j h_k delta + h_k shift_j + h_j shift_k + excess}
-    dCov_jk/dQ_jk = g_j g_k + delta
-    dCov_jk/db_j / s_k = h_k delta + shift_k + p,          p = r {shift_j + (1 - a) phi(h_j) g_k}
-    2 s_j dCov_jk/dQ_jj / s_k = h_k shift_j + excess - h_j p,   at fixed Q_jk.
+As phi(z) = c z + e |z|, with c and e = (1 +- a)/2, a neuron's sign matters to its linear half alone. So all are taken
+at h <= 0: where h > 0 the neuron is flipped, f = -1, which changes the signs of its row of W and of b, h and r. Then
 
-Each term is summed over k as a product of a matrix and a vector. All neurons are taken at h <= 0: one with h > 0 is
-mirrored, z -> -z, which changes the signs of its row of W and of b, h, g and r, and not the covariance's kink.
+    Cov_jk = Q_jk (c^2 + e^2 f_j f_k + c e (sigma_j + sigma_k)) + 2 e^2 (x_j rho_k + rho_j x_k - 2 rho_j rho_k)
+             + 4 e^2 s_j s_k pair_jk,    pair_jk = (r + h_j h_k) delta + h_k shift_j + h_j shift_k + ring,
 
-Pairs are done in blocks that stay in a core's cache: some rows of the upper triangle, from their first column on, of
-the (m, m) matrices of some components. Values of neurons broadcast to such a rectangle, and nothing is gathered.
+sigma = E sign(z) not flipped, x = s h and rho = E relu(z) flipped, the rest as in `theory.gaussian_single`. The first
+line is made of products of something of j and something of k, whose sums over k cost little, in double precision. What
+is left for pairs, s_j s_k pair_jk = E (|z_j z_k| - z_j z_k)/4, is nothing where flipped neurons' signs agree, and
+
+    dpair_jk/dr = delta,    at fixed Q_jk and times 1/s_k and s_j:
+    dpair_jk/dx_j -> h_k delta + shift_k + p,    dpair_jk/ds_j -> h_k shift_j + ring - h_j p,    p = r shift_j.
+
+Each term is summed over k as a product of a matrix and a vector. Pairs are done in blocks that stay in a core's cache:
+some rows of the upper triangle, from their first column on, of the (m, m) matrices of some components. Values of
+neurons broadcast to such a rectangle, and nothing is gathered.
 """
 
 from __future__ import annotations
@@ -52,30 +57,35 @@ def output_noise(b: Array, W: Array, W_cov: Array, A: Array, slope: float) -> tu
         with G = A^T A, within 2e-5 sum_k |G_jk| s_k in dL/db_j and 2 s_j dL/dQ_jj, as long as s and A are within the
         range of float32.
     """
-    bend = 1 - slope
+    c, e = (1 + slope) / 2, (1 - slope) / 2
     s = np.sqrt(np.maximum(np.einsum("nmd,md->nm", W_cov, W), 0))
     inverse = np.divide(1, s, out=np.zeros_like(s), where=s > 0)
-    h = gaussian.standardise(b, s)
-    line = gaussian.half_line(h)
-    g, steepness = slope + bend * line.cdf, bend * line.pdf
-    mean = slope * b + bend * np.maximum(b * line.cdf + s * line.pdf, 0)
+    line = gaussian.half_line(gaussian.standardise(b, s))
+    g, steepness = slope + 2 * e * line.cdf, 2 * e * line.pdf
+    mean = slope * b + 2 * e * np.maximum(b * line.cdf + s * line.pdf, 0)
 
-    mirror = np.where(h > 0, -1.0, 1.0)
-    unit = (mirror * inverse)[..., None]
-    mirrored = np.multiply(mirror[..., None], W_cov, dtype=np.float32, casting="same_kind")
-    single = (s[..., None] * A.T, mirrored, *(a[..., None] for a in (s, mirror * h, mirror * g)))
-    neurons = _Neurons(unit * W, unit * W_cov, *(a.astype(np.float32, copy=False) for a in single))
-    sums = _sums(half_line(mirror * h), neurons, (A.T @ A).astype(np.float32), bend)
+    flip, tail, h = np.where(line.h > 0, -1.0, 1.0), line.tail, -np.abs(line.h)
+    pairs = _pairs(h, s, flip, inverse, W, W_cov, A)
+    left = np.stack([c * g, np.full_like(s, c * e), e * e * flip], axis=1)
+    right = np.stack([np.ones_like(s), flip * (2 * tail - 1), flip], axis=1)
+    linear = _Linear.of(left, right, W, W_cov, A)
+    x, rho = s * h, s * np.maximum(line.pdf + h * tail, 0)
+    A_rho, A_rest = rho @ A.T, (x - 2 * rho) @ A.T
+    ranks = x[..., None] * A_rho[:, None] + rho[..., None] * A_rest[:, None]
+    covariance_A = linear.covariance_A + 2 * e * e * (ranks + 2 * s[..., None] * pairs.covariance_A)
 
-    p = sums.p[..., 0] + steepness * sums.linear[..., 0]
-    from_b, from_s = sums.b[..., 0] + p, sums.s[..., 0] - mirror * h * p
+    by_rho = 2 * e * e * A_rest @ A
+    p = 2 * c * e * flip * line.pdf * inverse * linear.partners + 4 * e * e * pairs.p
+    from_x = 2 * e * e * (A_rho @ A + 2 * pairs.x) + tail * by_rho + p
+    from_s = 4 * e * e * pairs.s + line.pdf * by_rho - h * p
 
     def pull(mean_bar: Array, weights: Array) -> tuple[Array, Array]:
         by_s = inverse * (steepness * mean_bar + from_s)
-        W_bar = _summed(weights[:, None] * mirror, sums.W) + _summed(weights[:, None] * by_s, W_cov)
-        return g * mean_bar + mirror * from_b, W_bar
+        W_bar = linear.gradient(weights) + _summed(weights[:, None] * by_s, W_cov)
+        W_bar += _summed(4 * e * e * weights[:, None] * flip, pairs.W)
+        return g * mean_bar + flip * from_x, W_bar
 
-    return mean, s[..., None] * sums.covariance_A, pull
+    return mean, covariance_A, pull
 
 
 def _summed(factors: Array, parts: Array) -> Array:
@@ -83,66 +93,76 @@ def _summed(factors: Array, parts: Array) -> Array:
     return (factors.T[:, None] @ parts.transpose(1, 0, 2))[:, 0]
 
 
-class _Neurons(NamedTuple):
-    """Mirrored neurons; the first two in double precision."""
+class _Linear(NamedTuple):
+    """The covariance Q_jk sum_i left_ij right_ik, symmetric in j and k, left and right (n, 3, m)."""
 
-    unit_W: Array  # (n, m, d): W/s
-    unit_W_cov: Array  # (n, m, d): W Sigma/s, whose product with W/s is r
-    sA: Array  # (n, m, K): s A^T
-    W_cov: Array  # (n, m, d)
-    s: Array  # (n, m, 1), and so the others
-    h: Array
-    g: Array
+    covariance_A: Array  # (n, m, K)
+    partners: Array  # (n, m): sum_k G_jk Q_jk, as right_0 = 1
+    A_left: Array  # (n 3 K, m)
+    A_W_cov: Array  # (n 3 K, d): A right W Sigma
+
+    @classmethod
+    def of(cls, left: Array, right: Array, W: Array, W_cov: Array, A: Array) -> _Linear:
+        (n, m, dim), (outputs, _) = W_cov.shape, A.shape
+        A_left, A_right = ((side[:, :, None] * A).reshape(n, -1, m) for side in (left, right))
+        A_W_cov = (A_right @ W_cov).reshape(-1, dim)
+        A_Q = (A_W_cov @ W.T).reshape(n, 3, outputs, m)
+        covariance = (left[:, :, None] * A_Q).sum(axis=1)
+        return cls(covariance.swapaxes(1, 2), (A * A_Q[:, 0]).sum(axis=1), A_left.reshape(-1, m), A_W_cov)
+
+    def gradient(self, weights: Array) -> Array:
+        """Of the noise with respect to W, (m, d), summed over components with weights (n,)."""
+        return self.A_left.T @ (np.repeat(weights, len(self.A_W_cov) // len(weights))[:, None] * self.A_W_cov)
 
 
 class _Sums(NamedTuple):
-    """Of each neuron, sums over its partners."""
+    """Of each neuron, sums over its partners of pair_jk and of its gradient, the latter with G_jk."""
 
     covariance_A: Array  # (n, m, K), over s_j
-    W: Array  # (n, m, d): of dL/dQ_jk
-    b: Array  # (n, m, 1), and so the others: of dL/db_j but for p, of 2 s_j dL/dQ_jj but for p, and of p in two parts
+    W: Array  # (n, m, d): of delta
+    x: Array  # (n, m), and so the others: of the slope by x but for p, of that by s but for p, and of p
     s: Array
     p: Array
-    linear: Array
 
 
-def _sums(lines: HalfLine, neurons: _Neurons, G: Array, bend: float) -> _Sums:
-    n, m, outputs = neurons.sA.shape
-    dim = neurons.W_cov.shape[2]
-    sums = _Sums(*(np.zeros((n, m, size)) for size in (outputs, dim, 1, 1, 1, 1)))
-    sh, sg = neurons.s * neurons.h, neurons.s * neurons.g
+def _pairs(h: Array, s: Array, flip: Array, inverse: Array, W: Array, W_cov: Array, A: Array) -> _Sums:
+    """Of neurons of these h <= 0, s, flips and 1/s, (n, m)."""
+    (n, m, dim), (outputs, _) = W_cov.shape, A.shape
+    lines, G, unit = half_line(h), (A.T @ A).astype(np.float32), (flip * inverse)[..., None]
+    unit_W, unit_W_cov = unit * W, unit * W_cov  # in double precision; their product is r
+    W_cov_sh = np.empty((n, m, dim + 1), dtype=np.float32)
+    W_cov_sh[..., :dim] = flip[..., None] * W_cov
+    W_cov_sh[..., dim] = s * h
+    sA, h, s, sh = (
+        a.astype(np.float32) for a in (s[..., None] * A.T, *(a[..., None] for a in (h, s, s * h)))
+    )
+    covariance_A, by_W_x, by_x, by_s, by_p = (np.zeros((n, m, size)) for size in (outputs, dim + 1, 1, 1, 1))
     for block in _blocks(n, m):
         one, two = block.sides(lines)
-        (g_j, g_k), (h_j, h_k) = (block.outer(a) for a in (neurons.g, neurons.h))
-        double = block.left(neurons.unit_W_cov) @ np.swapaxes(block.right(neurons.unit_W), 1, 2)
-        r, delta, shift, excess = orthant(one, two, double)
-        if bend != 1:
-            for part in (delta, *shift, excess):
-                part *= bend**2
-        gates = g_j * g_k
-        gates += delta
-        unit = h_j * h_k  # Cov_jk/(s_j s_k)
-        unit *= delta
-        unit += r * gates
-        unit += h_k * shift[0]
-        unit += h_j * shift[1]
-        unit += excess
-        block.add(sums.covariance_A, unit, unit, neurons.sA)
+        h_j, h_k = block.outer(h)
+        r, delta, shift, ring = orthant(
+            one, two, block.left(unit_W_cov) @ np.swapaxes(block.right(unit_W), 1, 2)
+        )
+        pair = h_j * h_k
+        pair += r
+        pair *= delta
+        pair += h_k * shift[0]
+        pair += h_j * shift[1]
+        pair += ring
+        block.add(covariance_A, pair, pair, sA)
 
         bar = np.ascontiguousarray(G[block.rows, block.columns])
-        for part in (gates, delta, *shift, excess):
+        for part in (delta, *shift, ring):
             part *= bar
-        block.add(sums.W, gates, gates, neurons.W_cov)
-        block.add(sums.b, delta, delta, sh)
-        block.add(sums.b, shift[1], shift[0], neurons.s)
-        block.add(sums.s, shift[0], shift[1], sh)
-        block.add(sums.s, excess, excess, neurons.s)
+        block.add(by_W_x, delta, delta, W_cov_sh)
+        block.add(by_x, shift[1], shift[0], s)
+        block.add(by_s, shift[0], shift[1], sh)
+        block.add(by_s, ring, ring, s)
         for part in shift:
             part *= r
-        block.add(sums.p, *shift, neurons.s)
-        r *= bar
-        block.add(sums.linear, r, r, sg)
-    return sums
+        block.add(by_p, *shift, s)
+    from_x = by_W_x[..., dim] + by_x[..., 0]
+    return _Sums(covariance_A, by_W_x[..., :dim], from_x, by_s[..., 0], by_p[..., 0])
 
 
 class _Block(NamedTuple):

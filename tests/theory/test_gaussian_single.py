@@ -30,9 +30,9 @@ def test_arccos_is_within_the_stated_error():
 
 @pytest.mark.parametrize(("R", "theta"), [(0.0, 1.0), (0.5, np.pi / 2), (1.7, 0.3), (3.0, 1.2)])
 def test_the_wedge_is_the_integral_of_the_polynomial(R, theta):
-    ring, wedge = single._integrated(single.MILLS)
+    turn, wedge = single._integrated(single.MILLS)
     t, y = R * np.cos(theta), R * np.sin(theta)
-    integral = np.polyval(ring[::-1], -R * R / 2) * theta
+    integral = np.polyval(turn[::-1], -R * R / 2) * theta
     integral -= sum(c * t**i * y ** (2 * k + 1) for (i, k), c in np.ndenumerate(wedge))
 
     def w(a):
@@ -61,8 +61,8 @@ def both():
     found = single.orthant(single.half_line(h_1), single.half_line(h_2), r)
     sides = gaussian.half_line(np.stack([h_1, h_2]))
     parts = gaussian.orthant(sides, r)
-    shift = sides.pdf * (parts.conditional - sides.cdf[::-1])
-    exact = single.Pairs(r, parts.delta, shift, parts.ring - sides.pdf[0] * sides.pdf[1])
+    delta = parts.delta - sides.cdf[0] * (0.5 - sides.cdf[1]) - 0.5 * sides.cdf[1]
+    exact = single.Pairs(r, delta, sides.pdf * (parts.conditional - 0.5), parts.ring)
     return h_1, h_2, found, exact
 
 
@@ -72,11 +72,11 @@ def assert_within(found, exact, tolerance, h_1, h_2, r):
     assert error[worst] <= tolerance, f"{error[worst]:.2e} at h = {h_1[worst]}, {h_2[worst]}, r = {r[worst]}"
 
 
-def test_delta_and_excess_are_within_their_bounds(both):
+def test_delta_and_ring_are_within_their_bounds(both):
     h_1, h_2, found, exact = both
-    assert found.delta.dtype == found.excess.dtype == np.float32
+    assert found.delta.dtype == found.ring.dtype == np.float32
     assert_within(found.delta, exact.delta, np.pi * (FIT + 7.7e-7) + 4 * ULP, h_1, h_2, exact.r)
-    assert_within(found.excess, exact.excess, 2 * ULP, h_1, h_2, exact.r)
+    assert_within(found.ring, exact.ring, 2 * ULP, h_1, h_2, exact.r)
 
 
 def test_what_gradients_are_made_of_is_within_six_times_the_error_of_the_fit(both):
@@ -87,7 +87,7 @@ def test_what_gradients_are_made_of_is_within_six_times_the_error_of_the_fit(bot
         return h_2 * parts.delta + parts.shift[1] + exact.r * parts.shift[0]
 
     def by_deviation(parts):
-        return (h_2 - exact.r * h_1) * parts.shift[0] + parts.excess
+        return (h_2 - exact.r * h_1) * parts.shift[0] + parts.ring
 
     for part in (by_mean, by_deviation):
         assert_within(part(found), part(exact), 6 * FIT + 8 * ULP, h_1, h_2, exact.r)
@@ -97,18 +97,18 @@ def test_covariances_are_within_their_bound(both):
     h_1, h_2, found, exact = both
 
     def kink(parts):
-        return (
-            (h_1 * h_2 + exact.r) * parts.delta + h_2 * parts.shift[0] + h_1 * parts.shift[1] + parts.excess
-        )
+        return (h_1 * h_2 + exact.r) * parts.delta + h_2 * parts.shift[0] + h_1 * parts.shift[1] + parts.ring
 
     assert_within(kink(found), kink(exact), 6e-5, h_1, h_2, exact.r)
 
 
-def test_a_deterministic_variable_has_nothing_in_common_with_another():
+def test_a_deterministic_variable_turns_no_sign():
+    """Of the pair nothing is left but the other's half-line: |z_1 z_2| = -z_1 |z_2|."""
     side = single.half_line(np.array([-gaussian.CUT, -3.0, -0.5, 0.0]))
     certain = single.half_line(np.full(4, -np.inf))
     for r in (0.0, 0.5, 1.0, -1.0):
-        for pair in ((certain, side), (side, certain)):
-            found = single.orthant(*pair, np.full(4, r))
-            for part in (found.delta, *found.shift, found.excess):
-                np.testing.assert_array_equal(part, 0)
+        for one, two in ((certain, side), (side, certain)):
+            found = single.orthant(one, two, np.full(4, r))
+            np.testing.assert_allclose(found.delta, -side.half_cdf, atol=ULP)
+            np.testing.assert_array_equal(found.ring, 0)
+            np.testing.assert_array_equal(found.shift[0 if one is certain else 1], 0)
