@@ -31,7 +31,7 @@ def python(*arguments):
     ("code", "unwanted"),
     [
         ("import sys, theory", HEAVY | {"numpy", "scipy", "typer", "rich"}),
-        (PUBLIC, HEAVY),
+        (PUBLIC, HEAVY | {"typer", "rich"}),
         (HELP.format("empirical"), HEAVY | {"scipy", "sims"}),
         ("import sys, finegrain", HEAVY | {"numpy", "scipy", "typer", "rich", "theory"}),
     ],

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from theory import checks
-from theory.mixture_fit import fit_components
 from theory.moments import Moments
 from theory.recoverability import host
 
@@ -130,6 +129,8 @@ class Mixture:
         Raises:
             ValueError: as Moments.from_samples; an unknown shape; or a class with fewer than 2 `components` samples.
         """
+        from theory.mixture_fit import fit_components  # here, for its progress bar is slow to load
+
         samples = checks.real("x", x, ("N", "d"))
         coarse = checks.coarse_map(coarse_map)
         checks.integer("components", components, 1)

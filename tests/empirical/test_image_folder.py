@@ -158,6 +158,16 @@ def test_oversized_members_are_refused_before_they_are_read(written, monkeypatch
         read_images(path)
 
 
+def test_a_member_of_just_the_limit_is_read(written, monkeypatch):
+    members = sample()
+    path, largest = written(members), max(map(len, members.values()))
+    monkeypatch.setattr(image_folder, "MAX_FILE", largest)
+    assert len(read_images(path)[0][0]) == 6
+    monkeypatch.setattr(image_folder, "MAX_FILE", largest - 1)
+    with pytest.raises(ValueError, match=f"has {largest} bytes, over the limit of {largest - 1}"):
+        read_images(path)
+
+
 def test_the_total_is_limited(written, monkeypatch):
     path = written(sample())
     monkeypatch.setattr(image_folder, "MAX_TOTAL", 5 * 60)  # five of the six training images
