@@ -35,7 +35,7 @@ from theory.recoverability import host
 
 Array = NDArray[np.float64]
 Values = dict[str, Any]  # observables by name, each a number or an array
-CoarseMap = str | Path | Mapping[str, str] | Sequence[int] | NDArray[np.integer] | None
+CoarseMap = str | Path | Mapping[Any, Any] | Sequence[int] | NDArray[np.integer] | None
 
 GROUPS = 20  # of the jackknife: t_19 is 7 % wider than a normal interval
 FEWEST_GROUPS = 5
@@ -304,10 +304,11 @@ def _coarse_classes(spec: CoarseMap, class_names: list[str]) -> tuple[NDArray[np
     if spec is None:
         return np.zeros(len(class_names), dtype=np.int64), ["all"]
     if isinstance(spec, Path) or (isinstance(spec, str) and spec.endswith(".json")):
-        spec = cast(Mapping[str, str], read_json(Path(spec)))
+        spec = cast(Mapping[Any, Any], read_json(Path(spec)))
     if not isinstance(spec, Mapping):
         coarse = named_map(spec, len(class_names))
         return coarse, [str(k) for k in range(coarse.max() + 1)]
+    spec = {str(name): coarse for name, coarse in spec.items()}  # 3 and "3" are the same class
     missing = [name for name in class_names if name not in spec]
     if missing:
         raise ValueError(f"coarse_map must name the coarse class of every class, got none for {missing[:8]}")

@@ -227,7 +227,8 @@ def _integers(name: str, value: Any) -> NDArray[np.int64]:
     if array.size == 0 and array.ndim == 1:
         return array.astype(np.int64)
     if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{name} must be integers, got {_described(value)}")
+        cure = "; numpy.unique(..., return_inverse=True) numbers them" if array.dtype.kind in "US" else ""
+        raise ValueError(f"{name} must be integers, got {_described(value)}{cure}")
     return array
 
 

@@ -120,6 +120,8 @@ def test_labels_may_be_words_and_the_map_may_name_them(tmp_path):
     assert found.coarse_names == ["canine", "feline"]
     expected = measure(X, Y, coarse_map=COARSE, groups=5).scalars["fine_share[0]"]
     assert found.scalars["fine_share[1]"].value == pytest.approx(expected.value)
+    numbered = measure(X, Y, coarse_map=dict(enumerate(COARSE)), groups=5)
+    assert numbered.scalars["fine_share[0]"].value == expected.value
 
 
 def test_the_classifier_may_have_coarse_or_fine_rows(tmp_path):

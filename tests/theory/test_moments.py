@@ -388,7 +388,7 @@ def test_bad_accumulators_are_refused(arguments, message):
             [0, 1, 10**12],
             "labels must be 0..C-1 with samples in every class, got 1000000000000",
         ),
-        (np.ones((2, 2)), ["cat", "dog"], "labels must be integers, got list ['cat', 'dog']"),
+        (np.ones((2, 2)), ["cat", "dog"], "labels must be integers, got list ['cat', 'dog']; numpy.unique("),
         (np.ones((2, 2)), np.array(["cat", "dog"]), "labels must be integers, got ndarray"),
         (np.ones((2, 2)), None, "labels must be integers, got NoneType None"),
         (
