@@ -8,7 +8,7 @@ import sys
 PROGRAMS = {
     "theory": "the ledger of theorems, each with its proof run",
     "sims": "verify the theorems on simulations; sweeps of gradient flow",
-    "empirical": "real images with coarse labels: train, recover, measure, predict",
+    "empirical": "real images with coarse labels: predict, measure, discover, train, recover",
     "paper_figs": "the figures and the report",
 }
 USAGE = "usage: finegrain PROGRAM ...\n\n" + "".join(
@@ -25,4 +25,5 @@ def main() -> None:
         sys.argv[:2] = [sys.argv[0]]
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     else:
-        sys.exit(f"error: PROGRAM must be one of {', '.join(PROGRAMS)}, got {name!r}")
+        print(f"error: PROGRAM must be one of {', '.join(PROGRAMS)}, got {name!r}", file=sys.stderr)
+        sys.exit(2)

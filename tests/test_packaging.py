@@ -62,7 +62,7 @@ def test_the_public_names_of_theory_are_what_they_were_before_loading():
         (["--help"], 0, "empirical"),
         (["theory", "--theorem", "T3"], 0, "Proof: proved"),
         (["sims", "verify", "--theorem", "T99"], 2, "got 'T99'"),
-        (["theroy"], 1, "PROGRAM must be one of theory, sims, empirical, paper_figs, got 'theroy'"),
+        (["theroy"], 2, "PROGRAM must be one of theory, sims, empirical, paper_figs, got 'theroy'"),
     ],
 )
 def test_one_command_runs_the_programs(arguments, code, text):
