@@ -106,3 +106,9 @@ def test_it_prints(browser):
     printed = base64.b64decode(browser.print_page())
     assert printed.startswith(b"%PDF")
     assert len(printed) > 10_000
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        shown = browser.execute_script("return document.querySelector('label').checkVisibility()")
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert not shown  # a slider, and its name, are of no use on paper
