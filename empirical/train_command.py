@@ -32,7 +32,8 @@ def train(
     out: Annotated[Path, typer.Option(help="Each run goes into OUT/NAME.")] = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many steps, to try a recipe.")
+        int | None,
+        typer.Option(min=1, help="Stop after so many steps, to try a recipe; whole epochs are kept."),
     ] = None,
 ) -> None:
     """Train each run of a recipe file; a run that was killed goes on where it was, a finished one is read back.
@@ -55,6 +56,7 @@ def train(
         console.print(f"[{i}/{len(runs)}] {name}", markup=False, highlight=False)
         try:
             train_one(images, recipe, out / name, device=device, steps=steps, progress=True)
+            console.print(f"written: {out / name}", markup=False, highlight=False, soft_wrap=True)
         except Diverged as error:
             console.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
             diverged.append(name)

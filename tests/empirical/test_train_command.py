@@ -39,7 +39,10 @@ def test_the_runs_after_one_that_diverges_are_trained_and_recovered(tmp_path, mo
     file.write_text(DIVERGING)
     with pytest.raises(RuntimeError, match=MESSAGE):
         train(file, "tiny", out=tmp_path, device="cpu")
-    assert "two_learning_rate-1e+30: the loss stopped being finite in epoch 1" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "two_learning_rate-1e+30: the loss stopped being finite in epoch 1" in told
+    assert told.count("written: ") == 1
+    assert f"written: {tmp_path / 'two_learning_rate-0.1'}" in told
     assert len((tmp_path / "two_learning_rate-0.1" / "metrics.jsonl").read_text().splitlines()) == 2
     with pytest.raises(RuntimeError, match=MESSAGE):
         recover(file, "tiny", out=tmp_path, device="cpu", glance=True, json_file=tmp_path / "two.json")
