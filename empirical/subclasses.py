@@ -5,21 +5,27 @@ each part again, as long as the split stands its test:
 
     choose    on a random third of the samples, a direction: two Gaussians at unit norm, and their linear discriminant
     test      on the others, which had no say in the choice, the dip of the projection on that direction
-    repeat    over SPLITS thirds; twice the median p-value is a p-value, whatever their dependence (Rueger 1978)
+    repeat    over SPLITS thirds, and combine their p-values
 
 Unit norm guides the choice alone. The test projects the samples as they are: dividing by the norm bends a class, and
 can give a Gaussian two modes (spread along one axis, it ends at two opposite points).
+
+All thirds are drawn alike, so that their p-values are exchangeable, and the share of p_1..p_l that are at most alpha/2
+is a martingale from the last l to the first. By Ville's inequality it reaches 1/2, at any l, with a probability of at
+most alpha. So the least over l of twice the lower median of p_1..p_l is a p-value, and a class has that one. A part of
+a class has the larger one of the last l, twice the median of all: most thirds must agree to cut what has been cut.
 
 The level is alpha for the class and falls tenfold with each generation of parts. True subclasses are leaves of a binary
 tree, and over its leaves sum 2^-depth = 1 (Kraft), so halving would do to keep the chance of splitting any of them
 below alpha. The rest is a margin for what a cut leaves behind, strays and an edge, which no projection of a class has.
 
-Source: this project, T18 (where to look); Hartigan & Hartigan (1985), the dip; Ledoit & Wolf (2004), the discriminant.
+Source: this project, T18 (where to look); Hartigan & Hartigan (1985), the dip; Ledoit & Wolf (2004), the discriminant;
+Gasparin, Wang & Ramdas (2025), Combining exchangeable p-values, PNAS 122.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +107,9 @@ def _grow(
     x: Floats, members: Labels, part: str, alpha: float, seed: int, leaves: list[Labels]
 ) -> Iterator[Split]:
     """Test the part `members` of the class x; split it and grow its parts, or make it a leaf."""
-    test = Split(part, len(members), split_p_value(x[members], seed=seed), alpha / GENERATION ** len(part))
+    combine = twice_median if part else combined
+    p = split_p_value(x[members], seed=seed, combine=combine)
+    test = Split(part, len(members), p, alpha / GENERATION ** len(part))
     yield test
     if not test.found:
         leaves.append(members)
@@ -111,7 +119,19 @@ def _grow(
         yield from _grow(x, members[side == child], f"{part}{child}", alpha, seed, leaves)
 
 
-def split_p_value(x: Floats, *, seed: int = 0) -> float:
+def combined(p_values: Sequence[float]) -> float:
+    """One p-value from exchangeable ones, in the order they came: the least of twice the lower median so far."""
+    return min(1.0, *(2 * sorted(p_values[:seen])[(seen - 1) // 2] for seen in range(1, len(p_values) + 1)))
+
+
+def twice_median(p_values: Sequence[float]) -> float:
+    """One p-value from several, whatever their dependence (Rueger 1978)."""
+    return min(1.0, 2 * float(np.median(p_values)))
+
+
+def split_p_value(
+    x: Floats, *, seed: int = 0, combine: Callable[[Sequence[float]], float] = combined
+) -> float:
     """p-value of "every projection of this class has one mode", features (n, D); 1 for too few samples to tell."""
     if len(x) < FEWEST:
         return 1.0
@@ -121,8 +141,8 @@ def split_p_value(x: Floats, *, seed: int = 0) -> float:
         choose, test = np.split(rng.permutation(x), [len(x) // CHOOSERS])
         found.append(p_value(test @ direction(choose, seed)))
         if sum(p >= 0.5 for p in found) > SPLITS / 2:
-            return 1.0  # the median is above 1/2, whatever the rest would say
-    return min(1.0, 2 * float(np.median(found)))
+            break  # too little evidence to go on for; to stop at any number is allowed
+    return combine(found)
 
 
 def direction(x: Floats, seed: int = 0) -> Array:

@@ -1,11 +1,16 @@
 """Splitting a class: structure is found, none is invented, and what was not looked at decides."""
 
+import itertools
+
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
+from empirical import subclasses
 from empirical.subclasses import (
     FEWEST,
     GENERATION,
+    combined,
     direction,
     find_subclasses,
     split_p_value,
@@ -36,6 +41,34 @@ def test_the_level_falls_with_each_generation():
     assert found.tests[0].part == ""
     assert [t.level for t in found.tests] == [0.04 / GENERATION ** len(t.part) for t in found.tests]
     assert all(t.found == (t.p_value <= t.level) for t in found.tests)
+
+
+def test_p_values_are_combined_as_they_come():
+    assert combined([0.3]) == 0.6
+    assert combined([0.3, 0.01]) == 0.02  # the lower median of two
+    assert combined([0.38, 0.03, 0.0024, 1e-6, 1]) == 0.0048  # less than twice the median of all
+    assert combined([0.9, 1, 1]) == 1
+
+
+def test_parts_are_asked_for_more_than_classes(monkeypatch):
+    """What two of five thirds see splits a class, and not a part of one."""
+    seen = itertools.cycle([1e-4, 0.4, 1e-4, 0.4, 0.4])
+    monkeypatch.setattr(subclasses, "p_value", lambda projection: next(seen))
+    found = find_subclasses(groups(3, (90, 80))[0])
+    assert [test.p_value for test in found.tests] == [2e-4, 0.8, 0.8]
+    assert found.count == 2
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.5, 0.9, 1.0])
+def test_a_combination_of_exchangeable_p_values_is_a_p_value(shared):
+    """Normal scores with a part in common; 4 standard errors are allowed to 4,000 draws."""
+    rng = np.random.default_rng(12)
+    scores = np.sqrt(shared) * rng.standard_normal((4000, 1)) + np.sqrt(1 - shared) * rng.standard_normal(
+        (4000, 5)
+    )
+    p = np.array([combined(row) for row in ndtr(scores).tolist()])
+    for level in (0.01, 0.05, 0.2):
+        assert np.mean(p <= level) <= level + 4 * np.sqrt(level / len(p))
 
 
 FAMILIES = {
