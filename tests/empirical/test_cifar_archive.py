@@ -37,6 +37,15 @@ def test_images_and_labels_come_back_in_order(tmp_path, name):
     assert train_x.dtype == np.uint8 and train_x.flags.c_contiguous and train_y.dtype == np.int64
 
 
+@pytest.mark.parametrize("progress", [{}, {"progress": False}, {"progress": True}])
+def test_the_progress_bar_is_drawn_only_when_asked_for(tmp_path, capfd, progress):
+    path = tmp_path / "archive.tar.gz"
+    path.write_bytes(tar_gz(CIFAR10, files_of(CIFAR10)))
+    read_cifar("cifar10", path, verify=False, **progress)
+    out, err = capfd.readouterr()
+    assert out == "" and ("reading archive" in err) == progress.get("progress", False)
+
+
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_the_generated_files_are_what_python_2_would_have_written(name):
     """Python's own unpickler reads from them what the reader must."""

@@ -241,6 +241,14 @@ def test_empty_cells_of_parquet_are_refused(tmp_path):
         list(open_shard(tmp_path / "f.parquet")[0].blocks(4))
 
 
+def test_a_label_column_is_left_out_of_the_features_of_its_own_file_alone(tmp_path):
+    write_csv(tmp_path / "f.csv", columns(NUMBERS, "kind"))
+    write_csv(tmp_path / "labels.csv", {"kind": WORDS.tolist()})
+    for file, width in (("f.csv", 3), ("labels.csv", 4)):
+        (x,) = open_shard(tmp_path / "f.csv", f"{tmp_path / file}:kind")[0].blocks(100)
+        assert x.shape == (23, width)
+
+
 def test_parquet_lists_of_several_lengths_are_refused(tmp_path):
     """Also where their numbers together would fill a rectangle."""
     lists = pyarrow.array([[1.0], [2.0, 3.0, 4.0]])

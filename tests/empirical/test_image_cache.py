@@ -59,6 +59,10 @@ def test_the_source_is_decoded_once_and_mapped(tmp_path, source):
     assert decode.calls == 1
 
 
+def test_the_folder_is_made_with_those_above_it(tmp_path, source):
+    assert isinstance(cached(tmp_path / "a" / "cache", "images", source, decoded)[0][0], np.memmap)
+
+
 def test_writing_into_the_arrays_does_not_change_the_cache(tmp_path, source):
     first = cached(tmp_path / "cache", "images", source, decoded)
     first[0][0][:] = 0
