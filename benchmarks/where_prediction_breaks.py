@@ -36,7 +36,7 @@ VARIED: dict[str, tuple[Any, ...]] = {
     "weight_decay": (1e-4, 1e-2),
 }
 COUNTS = {"images": (2_500, 10_000, 40_000), "control": (1_000, 4_000, 16_000, 64_000)}
-REPEATS = 5
+REPEATS = {"images": 5, "control": 8}
 COMPONENTS = {"images": (1, 4, 16), "control": (1,)}
 
 Part = tuple[str, int, list[tuple[str, Any]]]  # inputs, count, and the settings varied
@@ -64,9 +64,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
     done = {(row["inputs"], row["n"], row["repeat"], row["varied"]) for row in rows}
     command = f"python benchmarks/where_prediction_breaks.py --data {options.data}"
-    for repeat in range(REPEATS):
+    for repeat in range(max(REPEATS.values())):
         for inputs, n, settings in parts():
-            if all((inputs, n, repeat, name) in done for name, _ in settings):
+            if repeat >= REPEATS[inputs] or all((inputs, n, repeat, name) in done for name, _ in settings):
                 continue
             started = time.process_time()
             base = CONTROL if inputs == "control" else BASE

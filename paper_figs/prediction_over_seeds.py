@@ -1,7 +1,7 @@
 """T13's error over starts of the network against the number of Gaussians, drawn from a recorded run.
 
-Record again, into the file that RECORDS names (another data set may stand beside it):
-    python benchmarks/prediction_over_seeds.py --shape spherical --fit-in all --components 1 4 16 --json FILE
+Record again, into the files that RECORDS names, the second with --data images:PATH as well:
+    python benchmarks/prediction_over_seeds.py --shape spherical --fit-in all --components 1 4 16 64 --json FILE
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from sims.plotting import COLUMN, PALETTE, paper_style
 
 CLAIM = "the error of T13's prediction falls with the number of Gaussians a class, over starts"
 FOLDER = Path(__file__).parent / "recorded"
-RECORDS = {"Fashion-MNIST": FOLDER / "prediction_over_seeds_fashion_mnist.json"}
+RECORDS = {
+    "Fashion-MNIST": FOLDER / "prediction_over_seeds_fashion_mnist.json",
+    "CIFAR-10 pixels": FOLDER / "prediction_over_seeds_cifar.json",
+}
 OBSERVABLES = {"fine_share": "fine_share", "nc1_trace_ratio_coarse": "NC1", "loss": "loss"}
 
 
