@@ -71,6 +71,11 @@ def parquet(folder):
     return folder / "f.parquet", None, NUMBERS
 
 
+def parquet_with_a_named_column(folder):
+    parquet_files.write_table(pyarrow.table(columns(NUMBERS, "species")), folder / "f.parquet")
+    return folder / "f.parquet", f"{folder / 'f.parquet'}:species", NUMBERS
+
+
 def parquet_of_lists(folder):
     for kind in (pyarrow.list_(pyarrow.float32(), 3), pyarrow.list_(pyarrow.float32())):
         lists = pyarrow.array(X.tolist(), kind)
@@ -104,6 +109,7 @@ FORMATS = [
     table,
     table_with_a_named_column,
     parquet,
+    parquet_with_a_named_column,
     parquet_of_lists,
 ]
 
@@ -112,7 +118,9 @@ FORMATS = [
 @pytest.mark.parametrize("write", FORMATS, ids=lambda f: f.__name__)
 def test_what_was_written_is_read_back_in_blocks(write, size, tmp_path):
     *paths, labels = write(tmp_path)
-    x, y = (list(source.blocks(size)) for source in open_shard(*paths))
+    sources = open_shard(*paths)
+    x, y = (list(source.blocks(size)) for source in sources)
+    assert all(source.name.startswith(f"{tmp_path}/") for source in sources)
     assert {len(block) for block in x[:-1]} <= {size} and 0 < len(x[-1]) <= size
     tolerance = 2**-8 if write is safetensors else 0
     np.testing.assert_allclose(np.concatenate(x), X, rtol=tolerance)
