@@ -85,6 +85,7 @@ def test_a_function_is_refused_by_name_and_not_called(tmp_path, function, argume
         (b"\x80\x02K\x01Q.", r"holds the instruction BINPERSID, which is refused"),
         (b"\x80\x02\x82\x01.", r"holds the instruction EXT1, which is refused"),
         (b"\x80\x02}(K\x01\x85K\x02u.", r"a dict's keys must be text"),
+        (b"\x80\x02}(U\x01au.", r"is a damaged pickle"),  # a key without a value
         (b"\x80\x02K\x01", r"is a damaged pickle: pickle exhausted before seeing STOP"),
         (b"\x80\x02h\x07.", r"is a damaged pickle"),
         (b"\x80\x02.", r"is a damaged pickle"),
