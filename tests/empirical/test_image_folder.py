@@ -99,8 +99,9 @@ def test_jpeg_is_read_as_its_decoder_gives_it(written):
     np.testing.assert_array_equal(train_x[0], np.asarray(Image.open(io.BytesIO(content))))
 
 
-def test_what_is_hidden_or_elsewhere_is_left_alone(written):
+def test_what_is_hidden_or_elsewhere_or_an_empty_folder_in_a_class_is_left_alone(written):
     extra = {"README": b"text", "valid/cat/a.png": b"-", "train/.DS_Store": b"-", "train/.trash/a.png": b"-"}
+    extra["train/cat/empty"] = None
     (train_x, _), _, classes = read_images(written(sample() | extra))
     assert classes == CLASSES and len(train_x) == 6
 
