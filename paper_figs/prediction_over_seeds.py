@@ -1,7 +1,7 @@
 """T13's error over starts of the network against the number of Gaussians, drawn from a recorded run.
 
-Record again, into the files that RECORDS names, the second with --data images:PATH as well:
-    python benchmarks/prediction_over_seeds.py --shape spherical --fit-in all --components 1 4 16 64 --json FILE
+Record again, into the files that RECORDS names (docs/results/prediction.md has the commands of both):
+    python benchmarks/prediction_over_seeds.py --shape spherical --fit-in all --components 1 2 4 8 16 64 --json FILE
 """
 
 from __future__ import annotations
