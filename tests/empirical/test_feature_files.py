@@ -265,6 +265,20 @@ def test_parquet_lists_of_several_lengths_are_refused(tmp_path):
         list(open_shard(tmp_path / "f.parquet")[0].blocks(4))
 
 
+def test_whole_arrays_are_read_by_name(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    np.savez(tmp_path / "x.npz", a=X, b=NUMBERS)
+    save_file({"a": torch.from_numpy(X), "b": torch.from_numpy(NUMBERS)}, tmp_path / "x.safetensors")
+    np.testing.assert_array_equal(read_whole(tmp_path / "x.npy", "a")["a"], X)
+    for ending in ("npz", "safetensors"):
+        arrays = read_whole(tmp_path / f"x.{ending}", "x")
+        assert set(arrays) == {"a", "b"}
+        np.testing.assert_array_equal(arrays["a"], X)
+        np.testing.assert_array_equal(
+            read_whole(tmp_path / f"x.{ending}", "x", lambda _: ["b"])["b"], NUMBERS
+        )
+
+
 def test_json_is_read_and_a_damaged_or_missing_file_named(tmp_path):
     path = tmp_path / "map.json"
     path.write_text('{"cat": "animal"}')

@@ -67,6 +67,18 @@ def test_a_gzip_with_a_flipped_bit_is_an_error(tmp_path):
         read_idx(path, 3)
 
 
+def test_what_follows_the_data_costs_no_memory(tmp_path):
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(GOOD + bytes(32 << 20), compresslevel=1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="is longer than its header says"):
+            read_idx(path, 3)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("shape", [(2**20, 2**10, 2**10), (2**31, 1, 1), (2**32 - 1,) * 3])
 def test_a_header_that_claims_too_much_costs_no_memory(tmp_path, shape):
     path = tmp_path / "images"
