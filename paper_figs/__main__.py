@@ -19,6 +19,7 @@ NAMES = (
     "erosion_on_images",  # T8, recorded
     "cifar_course",  # recorded
     "cifar_structure",  # recorded
+    "cifar_grid",  # recorded
     "sweep",  # T7 through the sweep engine
     *PROOFS,  # one a theorem
 )
