@@ -265,6 +265,22 @@ def test_parquet_lists_of_several_lengths_are_refused(tmp_path):
         list(open_shard(tmp_path / "f.parquet")[0].blocks(4))
 
 
+def test_parquet_lists_of_a_fixed_length_are_read(tmp_path):
+    lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(X.ravel()), 3)
+    parquet_files.write_table(pyarrow.table({"features": lists, "label": NUMBERS}), tmp_path / "f.parquet")
+    (x,) = open_shard(f"{tmp_path / 'f.parquet'}:features")[0].blocks(100)
+    np.testing.assert_array_equal(x, X)
+
+
+def test_an_npy_of_version_2_inside_an_npz_is_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "f.npz", "w") as archive:
+        for name, array in {"features": X, "labels": NUMBERS}.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, array, version=(2, 0))
+    (x,) = open_shard(tmp_path / "f.npz")[0].blocks(100)
+    np.testing.assert_array_equal(x, X)
+
+
 def test_whole_arrays_are_read_by_name(tmp_path):
     np.save(tmp_path / "x.npy", X)
     np.savez(tmp_path / "x.npz", a=X, b=NUMBERS)

@@ -92,6 +92,14 @@ def test_a_folder_s_fingerprint_follows_names_sizes_and_times(tmp_path):
     assert fingerprint(tmp_path) in seen
 
 
+def test_a_folder_s_fingerprint_is_the_same_from_everywhere(tmp_path, monkeypatch):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "0.png").write_bytes(b"abc")
+    before = fingerprint(tmp_path)
+    monkeypatch.chdir(tmp_path / "cat")
+    assert fingerprint(tmp_path) == before
+
+
 @pytest.mark.parametrize("name", [*(f"{split}.npy" for split in SPLITS), "entry.json"])
 @pytest.mark.parametrize("damage", ["bit", "truncated", "absent"])
 def test_a_damaged_entry_is_decoded_anew(tmp_path, source, name, damage):

@@ -118,7 +118,7 @@ PALETTE, ALPHA = png(pixels(0), mode="P"), png(pixels(0), mode="RGBA")
             r"'train/cat/9\.png' is a broken image: not a JPEG or PNG that can be decoded$",
         ),
         ({"train/cat/9.png": b""}, r"'train/cat/9\.png' is a broken image"),
-        ({"train/cat/9.png": TRUNCATED}, r"'train/cat/9\.png' is a broken image"),
+        ({"train/cat/9.png": TRUNCATED}, r"'train/cat/9\.png' is a broken image: (?!not a JPEG)."),
         ({"train/cat/9.png": png(pixels(0, (5, 4, 3)))}, r"has shape \(5, 4, 3\), but .* have \(4, 5, 3\)"),
         ({"train/cat/9.png": png(pixels(0, (4, 5)))}, r"has shape \(4, 5\), but .* have \(4, 5, 3\)"),
         ({"train/cat/9.png": PALETTE}, r"has mode P, but must be 8-bit grey \(L\) or RGB: convert it"),
