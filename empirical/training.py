@@ -212,11 +212,12 @@ class _Run:
                 break
         if self.ranks > 1:
             dist.all_reduce(total)  # so that all processes stop at a divergence, not only those that saw it
+            dist.all_reduce(right)
         if not torch.isfinite(total):
             raise Diverged(
                 f"the loss stopped being finite in epoch {epoch + 1}; lower learning_rate, {recipe.learning_rate}"
             )
-        return float(total) / (taken * self.ranks), float(right) / taken, taken
+        return float(total) / (taken * self.ranks), float(right) / (taken * self.ranks), taken
 
     def set_rate(self, progress: float) -> None:
         for group in self.state.optimizer.param_groups:

@@ -36,7 +36,9 @@ def program(*arguments, cwd="."):
             runpy.run_module(name, run_name="__main__", alter_sys=True)
             status = 0
         except SystemExit as end:
-            status = end.code or 0
+            told = isinstance(end.code, str)  # which an interpreter prints, and ends with 1
+            err.write(f"{end.code}\n" if told else "")
+            status = 1 if told else end.code or 0
     return CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
 
 

@@ -62,5 +62,7 @@ def test_the_reference_has_every_name_that_the_page_imports(page):
             names = {}
             exec(ast.unparse(node), names)
             for name in (alias.name for alias in node.names):
-                module = getattr(names[name], "__module__", names[name].__name__)
+                module = getattr(names[name], "__module__", None) or getattr(
+                    names[name], "__name__", node.module
+                )
                 assert {module, f"{module}.{name}"} & set(reference), f"{name} of {module}"
