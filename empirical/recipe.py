@@ -128,8 +128,8 @@ def read_recipes(path: Path) -> list[tuple[str, Recipe]]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not TOML, an unknown entry (the nearest is named), one of another type or out of its range, or runs
-            whose names are no folder's or not apart.
+        ValueError: not TOML, neither [recipe] nor vary in it, an unknown entry (the nearest is named), one of another
+            type or out of its range, or runs whose names are no folder's or not apart.
     """
     try:
         return _runs(path.stem, tomllib.loads(path.read_text()))
@@ -141,6 +141,8 @@ def read_recipes(path: Path) -> list[tuple[str, Recipe]]:
 
 def _runs(stem: str, content: dict[str, Any]) -> list[tuple[str, Recipe]]:
     _known(content, ("name", "recipe", "vary"))
+    if not {"recipe", "vary"} & content.keys():  # an empty file is a mistake, not the default recipe
+        raise ValueError("a recipe must have a table [recipe], empty for all defaults, or vary; got neither")
     recipe, vary = (_table(content, key) for key in ("recipe", "vary"))
     _known({**recipe, **vary}, tuple(f.name for f in fields(Recipe)))
     for key, values in vary.items():

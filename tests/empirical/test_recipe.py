@@ -52,9 +52,17 @@ def test_committed_recipes_are_valid_and_named_apart(file):
     assert len({recipe for _, recipe in runs}) == len(runs)
 
 
+def test_an_empty_table_is_the_default_recipe(tmp_path):
+    file = tmp_path / "plain.toml"
+    file.write_text("[recipe]\n")
+    assert read_recipes(file) == [("plain", Recipe())]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("", r"a recipe must have a table \[recipe\], empty for all defaults, or vary; got neither"),
+        ("name = 'mine'\n", "got neither"),
         ("[recipe]\nwidht = 8\n", r"unknown entry 'widht' \(nearest: width\)"),
         ("[recip]\nwidth = 8\n", r"unknown entry 'recip' \(nearest: recipe\)"),
         ("width = \n", "is not TOML"),
@@ -77,8 +85,8 @@ def test_committed_recipes_are_valid_and_named_apart(file):
         ("vary = {seed = 1}\n", "vary: seed must be a non-empty list, got 1"),
         ("vary = {seed = []}\n", r"vary: seed must be a non-empty list, got \[\]"),
         ("vary = {seed = [0, 0]}\n", "runs must have names of their own, got 'recipe_seed-0' twice"),
-        ("name = '../elsewhere'\n", "each run must have a name of letters, .* got '../elsewhere'"),
-        ("name = '..'\n", "each run must have a name of letters"),
+        ("name = '../elsewhere'\n[recipe]\n", "each run must have a name of letters, .* got '../elsewhere'"),
+        ("name = '..'\n[recipe]\n", "each run must have a name of letters"),
         ("vary = {network = ['/../mlp']}\n", "each run must have a name of letters"),
         (
             f"vary = {{seed = {[*range(101)]}, width = {[*range(1, 101)]}}}\n",
