@@ -54,7 +54,13 @@ def discover(
         str | None, typer.Option(help="FILE or FILE:NAME, images (N, H, W) or (N, H, W, 3), for the sheet.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Instead of features: digits, fashion-mnist, mnist, images:PATH.")
+        str | None,
+        typer.Option(
+            help="Instead of features: digits, fashion-mnist, mnist, images:PATH, cifar10:PATH or cifar100:PATH."
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the IDX files; where a relative PATH of --data starts.")
     ] = None,
     map_: Annotated[str, typer.Option("--map", help="With --data: the coarse labels to train on.")] = "mod",
     width: Annotated[int, typer.Option(min=1, help="With --data: neurons.")] = 256,
@@ -79,7 +85,7 @@ def discover(
     if features is not None:
         given = _from_files(features, labels, classifier, images)
     else:
-        given, details["coarse_test_accuracy"] = _from_training(str(data), map_, width, steps, seed)
+        given, details["coarse_test_accuracy"] = _from_training(str(data), root, map_, width, steps, seed)
     found = find(given.features, given.coarse, given.classifier, alpha=alpha, seed=seed, progress=True)
     if given.fine is not None:
         details["right"] = _right(found, given.fine)
@@ -127,11 +133,14 @@ def _images(spec: str) -> NDArray[Any]:
     return arrays[fitting[0]]
 
 
-def _from_training(data: str, map_: str, width: int, steps: int, seed: int) -> tuple[Inputs, float]:
+def _from_training(
+    data: str, root: Path | None, map_: str, width: int, steps: int, seed: int
+) -> tuple[Inputs, float]:
     from empirical.coarse_network import train_on_coarse_labels
     from empirical.data import load
+    from empirical.image_cache import default_folder
 
-    images = load(data, progress=True)
+    images = load(data, root, cache=default_folder(), progress=True)
     network = train_on_coarse_labels(images, map_, width=width, steps=steps, seed=seed, progress=True)
     names = [str(k) for k in range(network.coarse.max() + 1)]
     hidden = Inputs(

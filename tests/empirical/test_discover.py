@@ -11,6 +11,7 @@ from empirical.coarse_network import train_on_coarse_labels
 from empirical.contact_sheet import COLUMNS, draw
 from empirical.data import load
 from empirical.discover import discover, write
+from empirical.discover_command import discover as command
 from empirical.recovery import match
 
 
@@ -105,6 +106,11 @@ def test_digits_with_hidden_halves():
     found = discover(network.features, network.coarse, network.classifier)
     assert found.counts.tolist() == [2] * 5
     assert match(found.clusters, found.coarse, data.train_y).share > 0.9
+
+
+def test_the_command_reads_its_images_below_the_root(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"in {tmp_path / 'idx'}, which has neither"):
+        command(data="mnist", root=tmp_path / "idx", out=tmp_path / "out")
 
 
 X, COARSE, _, ROWS = stratified(n=20)
