@@ -28,6 +28,7 @@ from empirical.feature_files import read_whole
 from empirical.idx import read_idx
 from empirical.image_folder import read_images
 from theory import checks
+from theory.brief import brief
 
 NAMES = (
     *("digits", "fashion-mnist", "mnist", "images:PATH"),
@@ -60,6 +61,8 @@ class Dataset:
     test_x: NDArray[Any]
     test_y: NDArray[np.int64]
     class_names: tuple[str, ...]
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         for split, x, y in (("train", self.train_x, self.train_y), ("test", self.test_x, self.test_y)):

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from empirical.recovery import checked, class_mean_directions, off_classifier
 from empirical.subclasses import Split, find_subclasses
 from theory import checks
+from theory.brief import brief
 from theory.console import tracked
 from theory.files import to_json, writable_folder, write_atomic
 
@@ -45,6 +46,8 @@ class Discovery:
     confidence: NDArray[np.float64]
     tests: tuple[tuple[Split, ...], ...]
     alpha: float
+
+    __repr__ = brief
 
     @property
     def counts(self) -> Labels:

@@ -28,6 +28,7 @@ from empirical.feature_files import read_json
 from empirical.labelled_stream import in_order, labelled_stream
 from sims.run_folder import environment
 from theory import Moments, checks, observables
+from theory.brief import brief
 from theory.console import tracked
 from theory.jackknife import GroupedMoments, interval
 from theory.moments import PooledCovariance
@@ -58,6 +59,8 @@ class Estimate:
     low: Array
     high: Array
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
@@ -86,6 +89,8 @@ class Measurement:
     level: float
     groups: int
     notes: list[str]
+
+    __repr__ = brief
 
     def report(self) -> dict[str, Any]:
         """All of it but the Moments, for JSON."""

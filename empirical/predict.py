@@ -28,6 +28,7 @@ from sims.initial_weights import gaussian
 from sims.run_folder import environment
 from sims.sample_loss import device_named
 from theory import Mixture, Moments, observables
+from theory.brief import brief
 from theory.mixture import class_mean_directions
 from theory.mixture_fit import choose_components
 from theory.targets import centred_one_hot
@@ -59,6 +60,8 @@ class Prediction:
     predicted: Trajectory
     observed: two_layer.TrainingRecord
     seconds: dict[str, float] = field(default_factory=dict)
+
+    __repr__ = brief
 
     @cached_property
     def tables(self) -> dict[str, list[dict[str, float]]]:

@@ -37,6 +37,7 @@ from empirical.training_state import State, weights_of
 from sims.run_folder import Arrays, RunFolder, digest
 from sims.sample_loss import device_named
 from theory import Moments, observables
+from theory.brief import brief
 from theory.console import console, tracked
 from theory.recoverability import nc4, two_means_accuracy
 
@@ -65,6 +66,8 @@ class Trained:
     coarse_map: NDArray[np.int64]
     metrics: list[dict[str, float]]
     record: RunFolder | None
+
+    __repr__ = brief
 
     def checkpoint(self, epoch: int) -> Arrays:
         """The state after `epoch` epochs, and the measured representation where one was due."""

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sims.sampled import sampled_descent
 from theory import Moments, checks
+from theory.brief import brief
 
 Array = NDArray[np.float64]
 
@@ -47,6 +48,8 @@ class TrainingRecord:
     moments: list[Moments]
     test_moments: list[Moments] = field(default_factory=list)
     info: dict[str, Any] = field(default_factory=dict)
+
+    __repr__ = brief
 
 
 def train(

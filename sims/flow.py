@@ -24,6 +24,7 @@ from sims import gate_flow
 from sims.population import Field, population_loss
 from sims.run_folder import RunFolder, digest
 from theory import Mixture, Moments, checks, kinematics
+from theory.brief import brief
 from theory.console import tracked
 from theory.theorems import balancedness
 
@@ -57,6 +58,8 @@ class Trajectory:
     loss: Array
     moments: list[Moments]
     info: dict[str, Any] = field(default_factory=dict)
+
+    __repr__ = brief
 
 
 def population_flow(

@@ -18,6 +18,7 @@ from sims.flow import Trajectory, population_flow, require_rtol, require_times
 from sims.gate_flow import GateIntegrator, applies
 from sims.population import population_loss
 from theory import Mixture, Moments, checks, kinematics
+from theory.brief import brief
 from theory.theorems import balancedness
 
 Array = NDArray[np.float64]
@@ -41,6 +42,8 @@ class Flows:
     loss: Array
     info: list[dict[str, Any]]
     hidden: Callable[[Array], Moments]  # W (m, d) -> Moments of h
+
+    __repr__ = brief
 
     def __len__(self) -> int:
         return len(self.W)

@@ -28,6 +28,7 @@ from sims.run_folder import RunFolder, digest
 from sims.sample_loss import DTYPES, Array, Arrays, SampleLoss, Samples, device_named
 from sims.sampled_schemes import Descent, Rule, RungeKutta, Scheme, require_finite
 from theory import Moments, checks
+from theory.brief import brief
 from theory.console import tracked
 from theory.theorems import balancedness
 
@@ -59,6 +60,8 @@ class SampledTrajectory:
     test_loss: Array
     test_moments: list[list[Moments]]
     info: dict[str, Any] = field(default_factory=dict)
+
+    __repr__ = brief
 
     def __len__(self) -> int:
         return len(self.widths)

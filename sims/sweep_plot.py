@@ -18,6 +18,7 @@ from scipy.stats import linregress
 from sims.experiment import KEYS, LETTERS, Row, nearest_key
 from sims.plotting import COLUMN, PALETTE, paper_style
 from sims.sweep import number
+from theory.brief import brief
 from theory.theorems import specialisation
 
 Array = NDArray[np.float64]
@@ -50,6 +51,8 @@ class Fit:
     slope: float
     standard_error: float
     predicted: float | None
+
+    __repr__ = brief
 
     def report(self) -> str:
         """The slopes in a line."""

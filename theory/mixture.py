@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from theory import checks
+from theory.brief import brief
 from theory.moments import Moments
 from theory.recoverability import host
 
@@ -35,6 +36,8 @@ class Mixture:
     moments: Moments
     coarse_map: NDArray[np.int64]
     fine_map: NDArray[np.int64] = None  # type: ignore[assignment]
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         checks.instance("moments", self.moments, Moments)

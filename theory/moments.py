@@ -24,6 +24,7 @@ from array_api_compat import array_namespace, device, is_numpy_array
 from numpy.typing import ArrayLike
 
 from theory import checks
+from theory.brief import brief
 from theory.scatter import Block, RunningMeans, absorbed_blocks, add_gram, mirror, segment_sums
 
 KINDS = ("full", "diagonal", "pooled")
@@ -55,6 +56,8 @@ class Moments:
     weights: Any
     means: Any
     covariances: Any
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         means = checks.float64("means", self.means)

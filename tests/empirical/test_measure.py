@@ -40,6 +40,13 @@ def result():
     return measure(X, Y, coarse_map=COARSE, groups=5)
 
 
+def test_a_result_is_shown_in_a_few_lines(result):
+    shown = repr(result)
+    assert "class_names=['0', '1', '2', '3']" in shown
+    assert "{fine_share: Estimate(value=" in shown
+    assert len(shown) < 1000
+
+
 def test_every_observable_is_there_with_its_interval(result):
     moments = Moments.from_samples(X, Y)
     table = observables.table(moments, COARSE)
