@@ -1,10 +1,12 @@
 """The four programs: help with examples, results as files, and errors in one line that say what to do."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from programs import process, program
+from programs import ROOT, process, program
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,14 @@ def test_one_theorem_is_proved_and_written(tmp_path):
     assert row["id"] == "T3"
     assert row["failure"] == ""
     assert len(row["assumptions"]) == 4
+
+
+@pytest.mark.parametrize(("rank", "said"), [("0", "a word\n"), ("1", "")])
+def test_of_processes_that_torchrun_starts_the_first_alone_speaks(rank, said, monkeypatch):
+    monkeypatch.setenv("RANK", rank)
+    code = "from theory.console import console; console.print('a word')"
+    speaker = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert speaker.stdout == said, speaker.stderr
 
 
 def test_latex_prints_the_expressions():
