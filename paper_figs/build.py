@@ -1,6 +1,6 @@
 """One step of the gallery: a figure, or a theorem's proof, computed unless its stored result is still current.
 
-    OUT/NAME.json    claim, numbers, seed, command, seconds, and the digest of all it was made from (paper_figs.inputs)
+    OUT/NAME.json    title, claim, numbers, seed, command, seconds, and a digest of its sources (paper_figs.inputs)
     OUT/NAME.pdf, OUT/NAME.png    their SHA-256 is in NAME.json: a picture of other numbers is drawn anew
     OUT/ledger/NAME.json    the ledger's row of theorem NAME, its proof run
 
@@ -43,6 +43,7 @@ def figure(name: str, folder: Path, seed: int, jobs: int = 1) -> tuple[Record, b
     numbers = module.compute(jobs, seed)
     record = {
         "name": name,
+        "title": getattr(module, "TITLE", name.replace("_", " ").capitalize()),
         "claim": module.CLAIM,
         "seed": seed,
         "command": f"python -m paper_figs {name} --seed {seed}",

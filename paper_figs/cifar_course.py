@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from sims.plotting import PAGE, PALETTE, paper_style
 
+TITLE = "CIFAR-10 along training"
 CLAIM = "trained on coarse labels alone, a network sorts CIFAR-10's hidden classes along the way"
 RECORD = Path(__file__).parent / "recorded" / "cifar.json"
 WAYS = {"k-means": "plain k-means", "guided-k-means": "guided k-means", "guided-mixture": "guided mixture"}

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from sims.plotting import PAGE, paper_style
 
+TITLE = "CIFAR-10 over learning rate and weight decay"
 CLAIM = "how much of the hidden classes survives, over learning rate and weight decay"
 RECORD = Path(__file__).parent / "recorded" / "cifar_grid.json"
 VIEW = "mirrored and shifted"

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from sims.plotting import PAGE, PALETTE, paper_style
 from theory import Moments, observables
 
+TITLE = "CIFAR-10 at the end of training"
 CLAIM = "after training on coarse labels, fine classes are still apart inside their coarse class"
 FOLDER = Path(__file__).parent / "recorded"
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from sims.plotting import PAGE, PALETTE, paper_style
 
+TITLE = "Erosion on images"
 CLAIM = "off the classifier a linear network forgets digits at lambda; a ReLU network keeps them apart"
 RECORD = Path(__file__).parent / "recorded" / "erosion_on_images.json"
 

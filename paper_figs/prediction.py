@@ -12,6 +12,7 @@ from empirical.predict import Config, predict
 from empirical.prediction_figure import draw as draw_rows
 from theory import Moments, observables
 
+TITLE = "Digits: predicted against observed"
 CLAIM = "Gaussians fitted to real images predict the variances of a network trained on them, without a fitted parameter"
 
 

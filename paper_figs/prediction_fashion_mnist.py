@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from empirical.prediction_figure import draw as draw_rows
 
+TITLE = "Fashion-MNIST: predicted against observed"
 CLAIM = "on Fashion-MNIST, theory with four Gaussians a class predicts fine_share and NC1 of the network within 3 %"
 RECORD = Path(__file__).parent / "recorded" / "prediction_fashion_mnist.json"
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from empirical.prediction_accuracy import law_in_components
 from sims.plotting import COLUMN, PALETTE, paper_style
 
+TITLE = "Error of the prediction, over starts"
 CLAIM = "the error of T13's prediction falls with the number of Gaussians a class, over starts"
 FOLDER = Path(__file__).parent / "recorded"
 RECORDS = {

@@ -44,9 +44,7 @@ def write(folder: Path, figures: list[Record], ledger: list[Record]) -> Path:
 def _shown(record: Record, folder: Path, ledger: list[Record]) -> Record:
     """What the page says of one figure."""
     theorem = next((row for row in ledger if row["name"] == record["name"]), None)
-    title = (
-        f"{theorem['id']} {theorem['subject']}" if theorem else record["name"].replace("_", " ").capitalize()
-    )
+    title = f"{theorem['id']} {theorem['subject']}" if theorem else record["title"]
     image = base64.b64encode((folder / f"{record['name']}.png").read_bytes()).decode()
     differences = changes(record)
     return record | {"title": title, "image": image, "changes": differences}

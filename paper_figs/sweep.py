@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from sims import sweep_plot
 from sims.sweep import sweep
 
+TITLE = "A sweep over scales and seeds"
 CLAIM = "slopes fitted to a sweep over scales and seeds, by two commands, are those of T7"
 
 

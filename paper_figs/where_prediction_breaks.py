@@ -23,6 +23,7 @@ from sims.plotting import PAGE, PALETTE, paper_style
 
 Array = NDArray[np.float64]
 
+TITLE = "Where the prediction breaks"
 CLAIM = "T13's error falls with n where classes are Gaussian; where they are not it stays, and falls with R"
 RECORD = Path(__file__).parent / "recorded" / "where_prediction_breaks.json"
 SETTINGS = {"width": "width", "steps": "steps of training", "scale": "initial scale", "weight_decay": "λ"}

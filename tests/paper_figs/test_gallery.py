@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from paper_figs import build, changes, inputs, report
-from paper_figs.__main__ import main
+from paper_figs.__main__ import NAMES, PROOFS, main
 from sims.run_folder import hold
 
 
@@ -139,6 +140,11 @@ def test_the_report_is_one_file_with_every_claim_image_and_theorem_and_names_no_
     assert "<li>two</li>" in page
     assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
     assert 'id="view"' not in page  # the figure it shows was not asked for
+
+
+def test_a_figure_of_no_theorem_has_a_title_of_its_own():
+    for name in set(NAMES) - set(PROOFS):
+        assert import_module(f"paper_figs.{name}").TITLE
 
 
 def test_the_data_of_the_view_cannot_end_its_script_element(tmp_path, counted):
