@@ -10,6 +10,7 @@ Started by torchrun, every process takes its share of each batch (DistributedDat
 
 from __future__ import annotations
 
+import atexit
 import copy
 import os
 import time
@@ -105,22 +106,22 @@ def train(
         ValueError: settings that do not fit the images, or a folder with another run.
         Diverged: the loss stopped being finite; the message names the epoch.
     """
-    with _processes(device) as (place, rank, ranks):
-        fine_to_coarse = coarse_map(recipe.map, data.num_fine, data.class_names)
-        _check(recipe, data, ranks)
-        stats = pixel_stats(data.train_x)
-        images = {
-            "train": Images.on(place, data.train_x, data.train_y, recipe.crop, stats),
-            "test": Images.on(place, data.test_x, data.test_y, 0, stats),
-        }
-        state = State.start(recipe, images["train"], fine_to_coarse)
-        run = _Run(recipe, images, fine_to_coarse, state, place, rank, ranks)
-        parts = (data.train_x, data.train_y, data.test_x, data.test_y)
-        with _opened(folder, {"recipe": asdict(recipe), "images": digest(*parts)}, rank) as record:
-            done = run.resume(record)
-            run.epochs(record, done, steps, progress and rank == 0)
-            metrics = record.metrics if record else []
-        return Trained(state.network.eval(), images, fine_to_coarse, metrics, record)
+    place, rank, ranks = _processes(device)
+    fine_to_coarse = coarse_map(recipe.map, data.num_fine, data.class_names)
+    _check(recipe, data, ranks)
+    stats = pixel_stats(data.train_x)
+    images = {
+        "train": Images.on(place, data.train_x, data.train_y, recipe.crop, stats),
+        "test": Images.on(place, data.test_x, data.test_y, 0, stats),
+    }
+    state = State.start(recipe, images["train"], fine_to_coarse)
+    run = _Run(recipe, images, fine_to_coarse, state, place, rank, ranks)
+    parts = (data.train_x, data.train_y, data.test_x, data.test_y)
+    with _opened(folder, {"recipe": asdict(recipe), "images": digest(*parts)}, rank) as record:
+        done = run.resume(record)
+        run.epochs(record, done, steps, progress and rank == 0)
+        metrics = record.metrics if record else []
+    return Trained(state.network.eval(), images, fine_to_coarse, metrics, record)
 
 
 @dataclass
@@ -315,21 +316,22 @@ def _check(recipe: Recipe, data: Dataset, ranks: int) -> None:
         raise ValueError(f"map must have at least 2 coarse classes to train on, got {recipe.map!r}")
 
 
-@contextmanager
-def _processes(device: str) -> Iterator[tuple[torch.device, int, int]]:
-    """Device, rank and number of processes, those of torchrun where it started us."""
+def _processes(device: str) -> tuple[torch.device, int, int]:
+    """Device, rank and number of processes, those of torchrun where it started us.
+
+    All trainings of a program share one group, left at its end: in a second one, under torchrun, processes may find the
+    addresses of the first and wait for each other without end.
+    """
     place = device_named(device)
     if "RANK" not in os.environ:
-        yield place, 0, 1
-        return
+        return place, 0, 1
     if place.type == "cuda":
         place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
-    try:
-        yield place, dist.get_rank(), dist.get_world_size()
-    finally:
-        dist.destroy_process_group()
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
+    return place, dist.get_rank(), dist.get_world_size()
 
 
 @contextmanager

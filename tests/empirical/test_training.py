@@ -125,19 +125,27 @@ def test_auto_takes_bf16_where_the_processor_has_its_products(monkeypatch, name,
 
 
 def test_two_processes_train_as_one(tmp_path):
-    """Without batch statistics the mean gradient over two halves is that over the batch, up to float32 rounding."""
+    """Without batch statistics the mean gradient over two halves is that over the batch, up to float32 rounding.
+
+    And a program of several trainings does not stop between them.
+    """
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys; from test_training import DATA, SHORT, train\n"
-        "train(DATA, SHORT, sys.argv[1], device='cpu')\n"
+        "import sys; from test_training import DATA, SHORT, replace, train\n"
+        "for seed in range(3):\n"
+        "    train(DATA, replace(SHORT, seed=seed), f'{sys.argv[1]}{seed}', device='cpu')\n"
     )
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run([*command, script, tmp_path / "two"], env=environment, check=True, capture_output=True)
-    two = train(DATA, SHORT, tmp_path / "two", device="cpu")  # finished: read back
-    one = train(DATA, SHORT, tmp_path / "one", device="cpu")
-    for name, value in weights(one).items():
-        np.testing.assert_allclose(weights(two)[name], value, atol=1e-5, rtol=0, err_msg=name)
+    subprocess.run(
+        [*command, script, tmp_path / "two"], env=environment, check=True, capture_output=True, timeout=300
+    )
+    for seed in range(3):
+        recipe = replace(SHORT, seed=seed)
+        two = train(DATA, recipe, tmp_path / f"two{seed}", device="cpu")  # finished: read back
+        one = train(DATA, recipe, tmp_path / f"one{seed}", device="cpu")
+        for name, value in weights(one).items():
+            np.testing.assert_allclose(weights(two)[name], value, atol=1e-5, rtol=0, err_msg=name)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("gpu_*.toml")), ids=lambda p: p.stem)
