@@ -110,8 +110,8 @@ def read_cifar(
         test = _labelled(files, layout.test, layout)
     except _Wrong as error:
         raise ValueError(f"{path}: member {layout.folder}/{error}") from error
-    images, labels = (np.concatenate(parts) for parts in zip(*train, strict=True))
-    return (images, labels), test, layout.classes
+    images, labels = [x for x, _ in train], [y for _, y in train]
+    return (np.concatenate(images), np.concatenate(labels)), test, layout.classes
 
 
 class _Wrong(ValueError):
@@ -171,7 +171,7 @@ def _labelled(files: Mapping[str, Mapping[bytes, Any]], member: str, layout: Lay
     if layout.labels == b"fine_labels":
         coarse = _labels(files[member], member, b"coarse_labels", len(data), len(cifar_classes.SUPERCLASSES))
         _require_superclasses(member, labels, coarse)
-    return np.ascontiguousarray(data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels
+    return np.ascontiguousarray(data.reshape(len(data), 3, 32, 32).transpose(0, 2, 3, 1)), labels
 
 
 def _labels(
@@ -187,7 +187,7 @@ def _labels(
             f"{member} must hold {key.decode()}, a list of {count} whole numbers in 0..{num_classes - 1}, "
             f"got {reprlib.repr(values)}"
         )
-    return np.array(values, dtype=np.int64)
+    return np.array(values)
 
 
 def _require_superclasses(member: str, fine: NDArray[np.int64], coarse: NDArray[np.int64]) -> None:

@@ -100,12 +100,11 @@ def read_whole(
         if path.suffix == ".npy":
             return {name: np.array(_mapped(path))}
         if path.suffix == ".npz":
-            _require_whole_members(path)
-            # Opened here, for np.load leaves a damaged archive open.
-            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-                return {key: file[key] for key in wanted(file.files)}
-        with safe_open(path, framework="pt") as file:
-            return {key: _numpy(file.get_tensor(key)) for key in wanted(list(file.keys()))}
+            with zipfile.ZipFile(path) as file:
+                members = _whole_members(file)
+                return {key: _array(file, members[key]) for key in wanted(list(members))}
+        with safe_open(path, framework="pt") as tensors:
+            return {key: _numpy(tensors.get_tensor(key)) for key in wanted(list(tensors.keys()))}
 
 
 def _opened(spec: Path | str, role: str, labels: tuple[str, ...]) -> Source:
@@ -154,10 +153,8 @@ def _chosen(path: Path, names: list[str], name: str | None, role: str) -> str:
     """The array asked for, or the one that its name or its being alone makes plain."""
     if name in names:
         return name
-    usual = ["features"] if role == "features" else [n for n in LABEL_NAMES if n in names]
-    fitting = [n for n in (usual or names) if n in names]
-    if name is None and len(fitting) != 1 and len(names) == 1:
-        fitting = names
+    usual = ("features",) if role == "features" else LABEL_NAMES
+    fitting = [n for n in names if n in usual] or names
     if name is None and len(fitting) == 1:
         return fitting[0]
     asked = f"no array {name!r}" if name else f"no single array for the {role}"
@@ -186,23 +183,23 @@ def _mapped(path: Path) -> Block:
     return np.lib.format.open_memmap(path, mode="r")
 
 
-def _require_whole_members(path: Path) -> None:
-    """Refuse arrays that claim more bytes than they have, which NumPy would allocate."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            members = [m for m in file.infolist() if m.filename.endswith(".npy")]
-            headers = [_header_of(file, member) for member in members]
-    except RuntimeError as error:  # an encrypted member, or packed in a way that zipfile does not know
-        raise ValueError(str(error)) from error
-    for member, (shape, _, dtype) in zip(members, headers, strict=True):
+def _whole_members(file: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The arrays of an .npz by name; one that claims more bytes than it has, which NumPy would allocate, is refused."""
+    members = {m.filename.removesuffix(".npy"): m for m in file.infolist() if m.filename.endswith(".npy")}
+    for member in members.values():
+        try:
+            with file.open(member) as stream:
+                shape, _, dtype = _header(stream)
+        except RuntimeError as error:  # an encrypted member, or packed in a way that zipfile does not know
+            raise ValueError(str(error)) from error
         if dtype.itemsize * math.prod(shape) > member.file_size:
             raise ValueError(f"its {member.filename} claims shape {shape} in {member.file_size} bytes")
+    return members
 
 
 def _npz(path: Path, name: str | None, role: str, labels: tuple[str, ...]) -> Source:
-    _require_whole_members(path)
     with zipfile.ZipFile(path) as file:
-        members = {Path(n).stem: n for n in file.namelist() if n.endswith(".npy")}
+        members = _whole_members(file)
         chosen = _chosen(path, list(members), name, role)
         with file.open(members[chosen]) as stream:
             shape, fortran, dtype = _header(stream)
@@ -211,8 +208,8 @@ def _npz(path: Path, name: str | None, role: str, labels: tuple[str, ...]) -> So
     def blocks(size: int) -> Iterator[Block]:
         with zipfile.ZipFile(path) as file, file.open(members[chosen]) as stream:
             if fortran:  # column by column: it cannot be read by rows
-                whole = np.lib.format.read_array(stream, allow_pickle=False)
-                yield from (whole[i : i + size] for i in range(0, len(whole), size))
+                whole = np.lib.format.read_array(stream)
+                yield from (whole[i : i + size] for i in range(0, rows, size))
                 return
             _header(stream)
             width = dtype.itemsize * int(np.prod(shape[1:]))
@@ -221,15 +218,15 @@ def _npz(path: Path, name: str | None, role: str, labels: tuple[str, ...]) -> So
                 content = stream.read(wanted * width)
                 if len(content) != wanted * width:
                     raise EOFError(f"its {chosen} ends after row {start + len(content) // width}")
-                yield np.frombuffer(content, dtype).reshape(-1, *shape[1:])
+                yield np.frombuffer(content, dtype).reshape(wanted, *shape[1:])
             stream.read()  # to the end, where the checksum is
 
     return Source(f"{path}:{chosen}", rows, lambda size: _streamed(path, blocks(size)))
 
 
-def _header_of(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _array(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> Block:
     with file.open(member) as stream:
-        return _header(stream)
+        return np.lib.format.read_array(stream)
 
 
 def _header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -241,7 +238,7 @@ def _header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         raise ValueError(
             "it holds Python objects, which are never unpickled; save numbers or fixed-width text"
         )
-    return shape, fortran and len(shape) > 1, dtype
+    return shape, fortran, dtype
 
 
 def _safetensors(path: Path, name: str | None, role: str, labels: tuple[str, ...]) -> Source:
@@ -332,24 +329,23 @@ def _parquet(path: Path, name: str | None, role: str, labels: tuple[str, ...]) -
     def blocks(size: int) -> Iterator[Block]:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(size, columns=kept):
-                if sum(column.null_count for column in batch.columns):
-                    raise _Refused(f"{path} must have no empty cell in {', '.join(kept[:4])}")
-                arrays = [_arrow(column) for column in batch.columns]
+                names = batch.schema.names
+                arrays = [_arrow(path, names[i], column) for i, column in enumerate(batch.columns)]
                 yield arrays[0] if role == "labels" else np.column_stack(arrays)
 
     return Source(str(path), rows, lambda size: _streamed(path, blocks(size)))
 
 
-def _arrow(column: Any) -> Block:
+def _arrow(path: Path, name: str, column: Any) -> Block:
     """A column of numbers (N,), of text (N,), or of lists of one length (N, d)."""
-    if "list" in str(column.type):
-        values = column.flatten().to_numpy(zero_copy_only=False)
-        lengths = np.diff(np.asarray(column.offsets)) if hasattr(column, "offsets") else np.array([1])
-        if lengths.min() != lengths.max():
-            raise ValueError(f"lists must have one length, got {lengths.min()} to {lengths.max()}")
-        return values.reshape(len(column), -1)
-    if "dictionary" in str(column.type):  # pandas' categories
-        column = column.dictionary_decode()
+    if column.null_count:
+        raise _Refused(f"{path} must have no empty cell in {name}")
+    if "list" in str(column.type).partition("<")[0]:
+        if hasattr(column, "offsets"):  # lists of a fixed length have none
+            lengths = np.diff(column.offsets)
+            if lengths.min() != lengths.max():
+                raise ValueError(f"lists must have one length, got {lengths.min()} to {lengths.max()}")
+        return _arrow(path, name, column.flatten()).reshape(len(column), -1)
     values = column.to_numpy(zero_copy_only=False)
     return values.astype(str) if values.dtype == object else values
 

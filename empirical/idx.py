@@ -10,16 +10,15 @@ The header is not trusted: memory grows with the bytes that are there, never wit
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 MAX_BYTES = 4 << 30  # larger arrays are refused: a data set is held in memory
-CHUNK = 1 << 20
 
 
 def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
@@ -32,12 +31,12 @@ def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            return _parse(path, cast(BinaryIO, file), axes)
+            return _parse(path, file, axes)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is damaged or truncated: {error}") from error
 
 
-def _parse(path: Path, file: BinaryIO, axes: int) -> NDArray[np.uint8]:
+def _parse(path: Path, file: io.BufferedIOBase, axes: int) -> NDArray[np.uint8]:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise ValueError(
@@ -59,11 +58,11 @@ def _parse(path: Path, file: BinaryIO, axes: int) -> NDArray[np.uint8]:
     return np.frombuffer(data, dtype=np.uint8).reshape(shape)
 
 
-def _exactly(path: Path, file: BinaryIO, size: int, what: str) -> bytearray:
+def _exactly(path: Path, file: io.BufferedIOBase, size: int, what: str) -> bytearray:
     """The next `size` bytes, read piece by piece so that a false size costs no memory."""
     data = bytearray()
     while len(data) < size:
-        piece = file.read(min(CHUNK, size - len(data)))
+        piece = file.read(min(io.DEFAULT_BUFFER_SIZE, size - len(data)))
         if not piece:
             raise ValueError(f"{path} is truncated: its {what} needs {size} bytes, got {len(data)}")
         data += piece

@@ -72,7 +72,7 @@ def cached(folder: Path, reader: str, source: Path, decode: Callable[[], Decoded
             _write(entry, about, decoded)
         except OSError as error:
             message = f"decoded images are not kept: cache folder {folder} could not be written ({error})"
-            warnings.warn(message, RuntimeWarning, stacklevel=3)
+            warnings.warn(message, RuntimeWarning, stacklevel=4)  # of load
             return decoded
         return _read(entry, about) or decoded
 
@@ -110,7 +110,7 @@ def _read(entry: Path, about: dict[str, Any]) -> Decoded | None:
 def _mapped(file: Path, sha256: str) -> NDArray[Any]:
     if _sha256(file) != sha256:
         raise ValueError(f"{file} is damaged")
-    return np.load(file, mmap_mode="c", allow_pickle=False)
+    return np.lib.format.open_memmap(file, mode="c")
 
 
 def _write(entry: Path, about: dict[str, Any], decoded: Decoded) -> None:
@@ -129,12 +129,12 @@ def _write(entry: Path, about: dict[str, Any], decoded: Decoded) -> None:
         part.mkdir()
         for name, array in arrays.items():
             with open(part / f"{name}.npy", "wb") as file:
-                np.save(file, array, allow_pickle=False)
+                np.save(file, array)
                 file.flush()
                 os.fsync(file.fileno())
         digests = {f"{name}.npy": _sha256(part / f"{name}.npy") for name in arrays}
         record = {"about": about, "class_names": class_names, "sha256": digests}
-        (part / "entry.json").write_text(json.dumps(record, indent=1))
+        (part / "entry.json").write_text(json.dumps(record))
         if entry.exists():
             entry.rename(old)
         part.rename(entry)

@@ -100,7 +100,7 @@ class _Split:
                 raise ValueError(f"{path}: image {'/'.join(self.names[i])!r} is there twice")
         number = {name: label for label, name in enumerate(classes)}
         labels = np.array([number[self.names[i][0]] for i in order])
-        images = np.frombuffer(self.pixels, dtype=np.uint8).reshape(-1, *shape)
+        images = np.frombuffer(self.pixels, dtype=np.uint8).reshape(len(order), *shape)
         return (images if order == list(range(len(order))) else images[order]), labels
 
 

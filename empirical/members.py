@@ -8,13 +8,14 @@ header or a missing end is an error that names the file and the member.
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import rich.progress
 from rich.console import Console
@@ -61,7 +62,7 @@ def tar_members(path: Path, *, max_bytes: int, progress: bool) -> Iterator[Membe
                 while (header := tar.next()) is not None:
                     tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header
                     yield _checked(path, header, max_bytes), _content(tar, header)
-            while stream.read(1 << 20):
+            while stream.read(io.DEFAULT_BUFFER_SIZE):
                 pass
     except (
         tarfile.TarError,
@@ -76,7 +77,7 @@ def tar_members(path: Path, *, max_bytes: int, progress: bool) -> Iterator[Membe
 
 
 @contextmanager
-def _decompressed(path: Path, progress: bool) -> Iterator[BinaryIO]:
+def _decompressed(path: Path, progress: bool) -> Iterator[BinaryIO | gzip.GzipFile | lzma.LZMAFile]:
     """The file's bytes, decompressed by what its first bytes say; the bar follows the compressed bytes."""
     bar = rich.progress.open(
         path, "rb", description=f"reading {path.name}", console=Console(stderr=True), disable=not progress
@@ -85,11 +86,11 @@ def _decompressed(path: Path, progress: bool) -> Iterator[BinaryIO]:
         magic = raw.read(6)
         raw.seek(0)
         if magic[:2] == b"\x1f\x8b":
-            with gzip.open(raw) as stream:
-                yield cast(BinaryIO, stream)
+            with gzip.open(raw) as unzipped:
+                yield unzipped
         elif magic == b"\xfd7zXZ\0":
-            with lzma.open(raw) as stream:
-                yield cast(BinaryIO, stream)
+            with lzma.open(raw) as unpacked:
+                yield unpacked
         else:
             yield raw
 

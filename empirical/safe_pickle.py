@@ -198,6 +198,7 @@ def _filled(built: Any, state: tuple[Any, ...]) -> _UnsignedBytes | NDArray[np.u
         isinstance(built, _Unfilled) and isinstance(dtype, _UnsignedBytes) and isinstance(content, bytes)
     ):
         raise _Refused(f"sets the state of a {type(built).__name__}, which is refused")
+    # The comparison comes first: it refuses a length that is no number, which the product would repeat.
     if min(shape) < 0 or math.prod(shape) != len(content):
         raise ValueError(f"an array of shape {reprlib.repr(shape)} with {len(content)} bytes")
     return np.frombuffer(content, dtype=np.uint8).reshape(shape, order="F" if fortran else "C")

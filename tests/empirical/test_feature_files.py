@@ -48,6 +48,17 @@ def npz_by_column(folder):
     return f"{folder / 'f.npz'}:h", f"{folder / 'f.npz'}:y", WORDS.astype("S")
 
 
+def npz_of_a_single_array_each(folder):
+    np.savez(folder / "h.npz", activations=X)
+    np.savez(folder / "y.npz", y=NUMBERS)
+    return folder / "h.npz", folder / "y.npz", NUMBERS
+
+
+def npz_with_a_folder_in_its_names(folder):
+    np.savez(folder / "f.npz", **{"train/h": X, "test/h": X[:2], "train/y": NUMBERS})
+    return f"{folder / 'f.npz'}:train/h", f"{folder / 'f.npz'}:train/y", NUMBERS
+
+
 def safetensors(folder):
     save_file(
         {"features": torch.from_numpy(X).bfloat16(), "label": torch.from_numpy(NUMBERS)},
@@ -105,6 +116,8 @@ FORMATS = [
     npy,
     npz,
     npz_by_column,
+    npz_of_a_single_array_each,
+    npz_with_a_folder_in_its_names,
     safetensors,
     table,
     table_with_a_named_column,
@@ -121,10 +134,12 @@ def test_what_was_written_is_read_back_in_blocks(write, size, tmp_path):
     sources = open_shard(*paths)
     x, y = (list(source.blocks(size)) for source in sources)
     assert all(source.name.startswith(f"{tmp_path}/") for source in sources)
+    assert {source.rows for source in sources} == {None if ".csv" in str(paths[0]) else 23}
     assert {len(block) for block in x[:-1]} <= {size} and 0 < len(x[-1]) <= size
     tolerance = 2**-8 if write is safetensors else 0
     np.testing.assert_allclose(np.concatenate(x), X, rtol=tolerance)
     np.testing.assert_array_equal(np.concatenate(y), labels)
+    assert np.concatenate(y).dtype.kind == labels.dtype.kind
 
 
 @pytest.mark.parametrize("write", [npz, npy], ids=lambda f: f.__name__)
@@ -152,6 +167,15 @@ def test_a_truncated_file_is_named(write, keep, tmp_path):
             list(source.blocks(4))
 
 
+@pytest.mark.parametrize("write", [npy, npz, safetensors, table, parquet], ids=lambda f: f.__name__)
+def test_a_file_that_is_damaged_once_it_is_open_is_named(write, tmp_path):
+    path, labels, _ = write(tmp_path)
+    features, _ = open_shard(path, labels)
+    path.write_bytes(path.read_bytes()[:60] + b"\xff")
+    with pytest.raises(ValueError, match=re.escape(f"{path} is damaged, truncated or no {path.suffix} file")):
+        list(features.blocks(4))
+
+
 def test_a_flipped_byte_in_an_archive_is_found(tmp_path):
     path, *_ = npz(tmp_path)
     content = bytearray(path.read_bytes())
@@ -177,13 +201,14 @@ def test_nothing_is_unpickled(tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_table_with_a_short_line_is_named_by_its_number(tmp_path):
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_table_with_a_short_line_is_named_by_its_number(tmp_path, size):
     path = tmp_path / "f.csv"
     path.write_text("x0,x1,label\n1,2,a\n3,4,b\n5\n")
     with pytest.raises(
         ValueError, match=re.escape(f"{path} must have 3 cells in each line, got 1 in line 4")
     ):
-        list(open_shard(path)[0].blocks(2))
+        list(open_shard(path)[0].blocks(size))
 
 
 def test_parquet_without_pyarrow_is_named_with_its_cure(tmp_path, monkeypatch):
@@ -193,59 +218,109 @@ def test_parquet_without_pyarrow_is_named_with_its_cure(tmp_path, monkeypatch):
         open_shard(path)
 
 
-def bad(name, write, message):
-    return pytest.param(write, message, id=name)
+def written(path, content):
+    path.write_text(content)
+    return path
 
 
-BAD = [
-    bad("missing", lambda f: "nothing.npy", "no file nothing.npy"),
-    bad(
-        "ending",
-        lambda f: (f / "x.txt").write_text("1") and f / "x.txt",
-        "features must be a file ending in .npy,",
-    ),
-    bad(
-        "three axes",
-        lambda f: np.save(f / "x.npy", np.zeros((4, 2, 2))) or f / "x.npy",
-        "average or flatten all",
-    ),
-    bad(
-        "empty",
-        lambda f: np.savez(f / "x.npz", features=np.zeros((0, 2))) or f / "x.npz",
-        "not empty, got (0, 2)",
-    ),
-    bad(
-        "no labels",
-        lambda f: np.save(f / "x.npy", np.zeros((4, 2))) or f / "x.npy",
-        "labels of shape (N,), not empty, got (4, 2): they are one a sample; where they lie in another file, name it",
-    ),
-    bad("many", lambda f: np.savez(f / "x.npz", a=X, b=X) or f / "x.npz", "name one as x.npz:NAME, of a, b"),
-    bad("unknown", lambda f: np.savez(f / "x.npz", a=X) or f"{f}/x.npz:h", "holds no array 'h'; name one as"),
-    bad(
-        "named", lambda f: np.save(f / "x.npy", X) or f"{f}/x.npy:h", "holds one array without a name, got :h"
-    ),
-    bad(
-        "no header",
-        lambda f: (f / "x.csv").write_text("1,2\n3,4\n") and f / "x.csv",
-        "a line of column names, got",
-    ),
-    bad(
-        "text",
-        lambda f: (f / "x.csv").write_text("a,b,label\n1,?,c\n") and f / "x.csv",
-        "text in ['b'], such as '?'",
-    ),
-]
+def saved(path, *unnamed, **named):
+    (np.save if unnamed else np.savez)(path, *unnamed, **named)
+    return path
 
 
-@pytest.mark.parametrize(("write", "message"), BAD)
+def tensors(path, **named):
+    save_file({name: torch.zeros(shape) for name, shape in named.items()}, path)
+    return path
+
+
+# What is asked for, by what it is asked of: a function of a folder, and the whole message ("x" is the file there).
+BAD = {
+    "missing": (lambda f: f / "x", "no file {x}"),
+    "ending": (
+        lambda f: written(f / "x", "1"),
+        "features must be a file ending in .npy, .npz, .safetensors, .csv, .parquet; got {x}",
+    ),
+    "three axes": (
+        lambda f: saved(f / "x.npy", np.zeros((4, 2, 2))),
+        "{x}.npy must hold features of shape (N, d), not empty, got (4, 2, 2): "
+        "average or flatten all axes but the first",
+    ),
+    "one axis": (
+        lambda f: saved(f / "x.npy", np.zeros(4)),
+        "{x}.npy must hold features of shape (N, d), not empty, got (4,)",
+    ),
+    "empty": (
+        lambda f: saved(f / "x.npz", features=np.zeros((0, 2))),
+        "{x}.npz must hold features of shape (N, d), not empty, got (0, 2)",
+    ),
+    "empty tensors": (
+        lambda f: tensors(f / "x.safetensors", features=(3, 0)),
+        "{x}.safetensors must hold features of shape (N, d), not empty, got (3, 0)",
+    ),
+    "no labels": (
+        lambda f: saved(f / "x.npy", np.zeros((4, 2))),
+        "{x}.npy must hold labels of shape (N,), not empty, got (4, 2): "
+        "they are one a sample; where they lie in another file, name it (--labels)",
+    ),
+    "many": (
+        lambda f: saved(f / "x.npz", a=X, b=X),
+        "{x}.npz holds no single array for the features; name one as x.npz:NAME, of a, b",
+    ),
+    "unknown": (
+        lambda f: f"{saved(f / 'x.npz', a=X)}:h",
+        "{x}.npz holds no array 'h'; name one as x.npz:NAME, of a",
+    ),
+    "unknown tensor": (
+        lambda f: f"{tensors(f / 'x.safetensors', b=(3, 1), a=(3, 1))}:h",
+        "{x}.safetensors holds no array 'h'; name one as x.safetensors:NAME, of a, b",
+    ),
+    "unknown column": (
+        lambda f: f"{written(f / 'x.csv', 'b,a')}:h",
+        "{x}.csv holds no array 'h'; name one as x.csv:NAME, of a, b",
+    ),
+    "unknown column of parquet": (
+        lambda f: (
+            parquet_files.write_table(pyarrow.table({"a": [1]}), f / "x.parquet") or f"{f / 'x.parquet'}:h"
+        ),
+        "{x}.parquet holds no array 'h'; name one as x.parquet:NAME, of a",
+    ),
+    "named": (lambda f: f"{saved(f / 'x.npy', X)}:h", "{x}.npy holds one array without a name, got :h"),
+    "no header": (
+        lambda f: written(f / "x.csv", "1,2\n3,4\n"),
+        "{x}.csv must begin with a line of column names, got ['1', '2']",
+    ),
+    "no line": (
+        lambda f: written(f / "x.csv", ""),
+        "{x}.csv must begin with a line of column names, got []",
+    ),
+    "text": (
+        lambda f: written(f / "x.csv", "a,b,label\n1,?,c\n"),
+        "{x}.csv must hold numbers in its feature columns, got text in ['b'], such as '?'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("write", "message"), BAD.values(), ids=BAD)
 def test_what_cannot_be_read_is_refused_by_name(write, message, tmp_path):
-    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)):
+    with pytest.raises((ValueError, FileNotFoundError)) as refused:
         list(open_shard(write(tmp_path))[0].blocks(4))
+    assert str(refused.value) == message.format(x=tmp_path / "x")
 
 
-def test_empty_cells_of_parquet_are_refused(tmp_path):
-    parquet_files.write_table(pyarrow.table({"a": [1.0, None], "label": [0, 1]}), tmp_path / "f.parquet")
-    with pytest.raises(ValueError, match="must have no empty cell in a"):
+def test_a_colon_in_a_path_is_no_name(tmp_path):
+    folder = tmp_path / "run:3"
+    folder.mkdir()
+    np.save(folder / "x:y.npy", X)
+    np.savez(folder / "f.npz", h=X, y=NUMBERS)
+    for spec in (folder / "x:y.npy", f"{folder}/f.npz:h"):
+        (x,) = open_shard(spec, f"{folder}/f.npz:y")[0].blocks(100)
+        np.testing.assert_array_equal(x, X)
+
+
+@pytest.mark.parametrize("cells", [[1.0, None], [[1.0, None], [2.0, 3.0]], [[1.0, 2.0], None]])
+def test_empty_cells_of_parquet_are_refused(tmp_path, cells):
+    parquet_files.write_table(pyarrow.table({"features": cells, "label": [0, 1]}), tmp_path / "f.parquet")
+    with pytest.raises(ValueError, match=r"f\.parquet must have no empty cell in features$"):
         list(open_shard(tmp_path / "f.parquet")[0].blocks(4))
 
 
@@ -255,6 +330,13 @@ def test_a_label_column_is_left_out_of_the_features_of_its_own_file_alone(tmp_pa
     for file, width in (("f.csv", 3), ("labels.csv", 4)):
         (x,) = open_shard(tmp_path / "f.csv", f"{tmp_path / file}:kind")[0].blocks(100)
         assert x.shape == (23, width)
+
+
+def test_a_parquet_structure_is_no_list_whatever_its_fields_are_called(tmp_path):
+    table = pyarrow.table({"features": [{"list": 1}], "label": [0]})
+    parquet_files.write_table(table, tmp_path / "f.parquet")
+    (x,) = open_shard(tmp_path / "f.parquet")[0].blocks(4)
+    assert x.dtype.kind == "U"
 
 
 def test_parquet_lists_of_several_lengths_are_refused(tmp_path):
@@ -272,7 +354,10 @@ def test_parquet_lists_of_a_fixed_length_are_read(tmp_path):
     np.testing.assert_array_equal(x, X)
 
 
-def test_an_npy_of_version_2_inside_an_npz_is_read(tmp_path):
+def test_an_npy_of_version_2_is_read_alone_and_inside_an_npz(tmp_path):
+    with open(tmp_path / "x.npy", "wb") as file:
+        np.lib.format.write_array(file, X, version=(2, 0))
+    np.testing.assert_array_equal(read_whole(tmp_path / "x.npy", "x")["x"], X)
     with zipfile.ZipFile(tmp_path / "f.npz", "w") as archive:
         for name, array in {"features": X, "labels": NUMBERS}.items():
             with archive.open(f"{name}.npy", "w") as member:
@@ -295,6 +380,12 @@ def test_whole_arrays_are_read_by_name(tmp_path):
         )
 
 
+@pytest.mark.parametrize("kind", ["float64", "float32", "float16", "int64", "bool"])
+def test_tensors_keep_the_types_that_numpy_has(tmp_path, kind):
+    save_file({"x": torch.ones(3, dtype=getattr(torch, kind))}, tmp_path / "x.safetensors")
+    assert read_whole(tmp_path / "x.safetensors", "x")["x"].dtype == kind
+
+
 def test_json_is_read_and_a_damaged_or_missing_file_named(tmp_path):
     path = tmp_path / "map.json"
     path.write_text('{"cat": "animal"}')
@@ -307,19 +398,22 @@ def test_json_is_read_and_a_damaged_or_missing_file_named(tmp_path):
 
 
 def test_arrays_that_claim_more_than_they_hold_cost_no_memory(tmp_path):
-    """A header of 4 GiB, and an array of 8 GiB in a zip file with the right checksum."""
+    """A header of 4 GiB or longer than the file, and an array of 8 GiB in a zip file with the right checksum."""
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1073741824, 1), }\n"
     claims = {
         "header.npy": b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + header,
+        "longer.npy": b"\x93NUMPY\x02\x00" + (300).to_bytes(4, "little") + header,
         "array.npz": b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header,
     }
-    (tmp_path / "header.npy").write_bytes(claims["header.npy"])
+    for name in ("header.npy", "longer.npy"):
+        (tmp_path / name).write_bytes(claims[name])
     with zipfile.ZipFile(tmp_path / "array.npz", "w") as file:
         file.writestr("features.npy", claims["array.npz"])
     np.save(tmp_path / "labels.npy", NUMBERS)
     tracemalloc.start()
     try:
-        for name, message in (("header.npy", "header claims to be longer"), ("array.npz", "claims shape")):
+        for name in claims:
+            message = "claims shape" if name == "array.npz" else "header claims to be longer"
             for read in (lambda f: open_shard(f, tmp_path / "labels.npy"), lambda f: read_whole(f, "x")):
                 with pytest.raises(ValueError, match=rf"{name} is damaged.*{message}"):
                     read(tmp_path / name)

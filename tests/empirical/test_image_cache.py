@@ -63,6 +63,25 @@ def test_the_folder_is_made_with_those_above_it(tmp_path, source):
     assert isinstance(cached(tmp_path / "a" / "cache", "images", source, decoded)[0][0], np.memmap)
 
 
+def test_a_whole_entry_is_read_without_its_lock(tmp_path, source, monkeypatch):
+    """Another process may hold it, to write the entry anew."""
+    cached(tmp_path / "cache", "images", source, decoded)
+    monkeypatch.setattr(image_cache.fcntl, "flock", lambda *_: pytest.fail("asked for the lock"))
+    assert same(cached(tmp_path / "cache", "images", source, decoded), decoded())
+
+
+def test_entries_do_not_wait_for_each_other(tmp_path, source, monkeypatch):
+    def decode():
+        cached(tmp_path / "cache", "cifar10", source, decoded)
+        return decoded()
+
+    def at_once(file, operation, flock=image_cache.fcntl.flock):
+        flock(file, operation | image_cache.fcntl.LOCK_NB)
+
+    monkeypatch.setattr(image_cache.fcntl, "flock", at_once)
+    assert same(cached(tmp_path / "cache", "images", source, decode), decoded())
+
+
 def test_writing_into_the_arrays_does_not_change_the_cache(tmp_path, source):
     first = cached(tmp_path / "cache", "images", source, decoded)
     first[0][0][:] = 0
@@ -88,7 +107,9 @@ def test_a_folder_s_fingerprint_follows_names_sizes_and_times(tmp_path):
     seen.add(fingerprint(tmp_path))
     (folder / "0.png").rename(folder / "1.png")
     seen.add(fingerprint(tmp_path))
-    assert len(seen) == 4
+    folder.rename(tmp_path / "train" / "dog")
+    seen.add(fingerprint(tmp_path))
+    assert len(seen) == 5
     assert fingerprint(tmp_path) in seen
 
 
@@ -141,6 +162,14 @@ def test_where_nothing_can_be_written_the_images_come_with_a_warning(tmp_path, s
         RuntimeWarning, match="decoded images are not kept: cache folder .*file/cache could not"
     ):
         assert same(cached(tmp_path / "file" / "cache", "images", source, decoded), decoded())
+
+
+def test_the_warning_names_the_line_that_loads(tmp_path):
+    write_cifar(tmp_path / "archive.tar.gz", "cifar10")
+    (tmp_path / "file").write_text("")
+    with pytest.warns(RuntimeWarning, match="are not kept") as warned:
+        load("cifar10:archive.tar.gz", tmp_path, cache=tmp_path / "file" / "cache", verify=False)
+    assert warned[0].filename == __file__
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, source, monkeypatch):

@@ -25,6 +25,13 @@ def test_plain_data_of_every_protocol_come_back(value, protocol):
     assert safe_pickle.loads(pickle.dumps(value, protocol)) == value
 
 
+@pytest.mark.parametrize("protocol", range(6))
+def test_what_a_pickle_holds_twice_comes_back_as_one(protocol):
+    shared = ["text", 1]
+    first, again = safe_pickle.loads(pickle.dumps([shared, {"key": shared}], protocol))
+    assert first == shared and again["key"] is first
+
+
 @given(st.integers(1, 700), st.booleans())
 def test_python_2_pickles_come_back_as_by_pickle_itself(count, short):
     """The twin: pickle.loads, which would run what a pickle says."""
@@ -75,12 +82,21 @@ def test_a_function_is_refused_by_name_and_not_called(tmp_path, function, argume
     assert list(tmp_path.iterdir()) == []
 
 
+UNFILLED = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n\x85R"
+SHAPE, MINUS_2_MINUS_3 = b"(K\x02K\x03t", b"(J\xfe\xff\xff\xffJ\xfd\xff\xff\xfft"
+
+
 @pytest.mark.parametrize(
     ("packed", "message"),
     [
         (b"(S'true'\nios\nsystem\n.", r"names 'os\.system', which is refused"),
         (b"\x80\x02cnumpy\ndtype\nU\x01O\x85R.", r"calls numpy\.dtype with \(b'O',\), which is refused"),
         (b"\x80\x02cnumpy\nndarray\nJ\xff\xff\xff\x7f\x85R.", r"calls numpy\.ndarray with \(2147483647,\)"),
+        (
+            b"\x80\x02cnumpy\ndtype\ncnumpy\nndarray\n\x85R.",
+            r"calls numpy\.dtype with .*ndarray.*, which is ref",
+        ),
+        (UNFILLED + b"(K\x01K\x01\x85N\x89U\x01xtb.", r"sets the state of a _Unfilled, which is refused"),
         (b"\x80\x02cnumpy\nndarray\n}b.", r"is a damaged pickle"),
         (b"\x80\x02K\x01Q.", r"holds the instruction BINPERSID, which is refused"),
         (b"\x80\x02\x82\x01.", r"holds the instruction EXT1, which is refused"),
@@ -92,7 +108,11 @@ def test_a_function_is_refused_by_name_and_not_called(tmp_path, function, argume
         (b"\x80\x02t.", r"is a damaged pickle"),
         (b"", r"is a damaged pickle"),
         (
-            python2_pickle(np.ones((2, 3), np.uint8)).replace(b"(K\x02K\x03t", b"(K\x02K\x04t"),
+            python2_pickle(np.ones((2, 3), np.uint8)).replace(SHAPE, b"(K\x02K\x04t"),
+            r"is a damaged pickle: an array of shape \(2, 4\) with 6 bytes",
+        ),
+        (
+            python2_pickle(np.ones((2, 3), np.uint8)).replace(SHAPE, MINUS_2_MINUS_3),
             r"is a damaged pickle",
         ),
     ],
@@ -121,8 +141,9 @@ def pairs_of_pairs(depth):
         b"\x80\x02cnumpy\ndtype\n" + pairs_of_pairs(60)[2:] + b"R.",
         b"\x80\x02}" + pairs_of_pairs(60)[2:] + b"K\x01s.",
         b"\x80\x02Nr" + struct.pack("<I", 2**32 - 1) + b"t.",
+        UNFILLED + b"(K\x01J\xff\xff\xff\x0fU\x01x\x86cnumpy\ndtype\nU\x02u1\x85R\x89U\x01xtb.",
     ],
-    ids=["bytes", "text", "printed", "hashed", "memo"],
+    ids=["bytes", "text", "printed", "hashed", "memo", "repeated"],
 )
 def test_what_a_pickle_claims_costs_neither_memory_nor_time(packed):
     tracemalloc.start()
