@@ -61,10 +61,7 @@ def measure(
     from empirical import distributed
     from empirical.hooks import model_batches
     from empirical.measure import measure as measured
-    from empirical.measure_figure import draw
-    from sims.plotting import save
-    from sims.run_folder import hold
-    from theory.files import to_json, writable_folder, write_atomic
+    from theory.files import writable_folder
 
     if bool(features) == bool(model):
         raise ValueError("measure needs files of features, or --model with --layer, and not both")
@@ -84,16 +81,26 @@ def measure(
         )
     if not first:
         return
+    paths = _write(result, folder)
+    console.print(_table(result))
+    for note in result.notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
+    console.print("written: " + ", ".join(str(p) for p in paths), soft_wrap=True)
+
+
+def _write(result: Measurement, folder: Path) -> list[Path]:
+    """The report and the figure sheet."""
+    from empirical.measure_figure import draw
+    from sims.plotting import save
+    from sims.run_folder import hold
+    from theory.files import to_json, write_atomic
+
     title = (
         f"{result.counts.sum():,} samples, {len(result.class_names)} classes, {result.moments.dim} dimensions"
     )
     with hold(folder, wait=True):  # the files of two processes are not mixed
         write_atomic(folder / "measure.json", to_json(result.report()))
-        paths = [folder / "measure.json", *save(draw(result, title), folder, "measure")]
-    console.print(_table(result))
-    for note in result.notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
-    console.print("written: " + ", ".join(str(p) for p in paths), soft_wrap=True)
+        return [folder / "measure.json", *save(draw(result, title), folder, "measure")]
 
 
 def _table(result: Measurement) -> Table:
