@@ -29,8 +29,7 @@ def finite(name: str, array: Any) -> None:
     xp = array_namespace(array)
     good = xp.isfinite(array)
     if not bool(xp.all(good)):
-        flat = np.asarray(good.tolist()) if array.size == 0 else xp.reshape(good, (-1,))
-        first = int(xp.argmin(xp.astype(flat, xp.int8)))
+        first = int(xp.argmin(xp.astype(xp.reshape(good, (-1,)), xp.int8)))
         index = tuple(int(i) for i in np.unravel_index(first, tuple(array.shape)))
         bad = int(xp.sum(xp.astype(~good, xp.int64)))
         raise ValueError(f"{name} must be finite, got {bad} NaN or infinite entries, the first at {index}")

@@ -87,8 +87,7 @@ def p_value(sample: ArrayLike) -> float:
     x = _sample(sample)
     if len(x) < SIZES[0]:
         return 1.0
-    where = np.log(min(len(x), SIZES[-1]))
-    row = np.array([np.interp(where, np.log(SIZES), column) for column in QUANTILES.T])
+    row = np.array([np.interp(np.log(len(x)), np.log(SIZES), column) for column in QUANTILES.T])
     statistic = np.sqrt(len(x)) * dip(x)
     if statistic < row[0]:
         return 1.0

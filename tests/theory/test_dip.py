@@ -89,6 +89,13 @@ def test_the_table_is_what_its_recipe_gives():
     assert np.all(np.diff(dip.QUANTILES, axis=1) > 0)
 
 
+def test_a_row_of_the_table_is_like_the_next_one():
+    """Sizes are powers of two, levels fall, and sqrt(n) dip converges: 0.053 is the largest step between two rows."""
+    assert np.all(np.log2(dip.SIZES) % 1 == 0) and np.all(np.diff(dip.SIZES) > 0)
+    assert dip.TAIL[0] == 0.5 and np.all(np.diff(dip.TAIL) < 0)
+    assert np.abs(np.diff(dip.QUANTILES, axis=0)).max() < 0.055
+
+
 def test_p_values_of_uniform_samples_are_below_a_level_as_often_as_it_says():
     rng = np.random.default_rng(3)
     p = np.array([dip.p_value(rng.random(60)) for _ in range(600)])
@@ -112,8 +119,17 @@ def test_beyond_the_table_p_values_go_on_falling():
     assert values[-1] > 0
 
 
-def test_too_few_values_say_nothing():
-    assert dip.p_value([0.0, 0.0, 1.0, 1.0]) == 1
+def test_beyond_the_table_log_p_is_a_straight_line():
+    """Two points, 8 times each: sqrt(16)/4 = 1. The line goes through the last and the third last quantile of 16."""
+    assert dip.TAIL[-3:].tolist() == [0.005, 0.002, 0.001]
+    third_last, _, last = dip.QUANTILES[1, -3:]
+    expected = 0.001 * 5 ** (-(1 - last) / (last - third_last))
+    assert dip.p_value([0.0, 1.0] * 8) == pytest.approx(expected, rel=1e-12)
+
+
+def test_seven_values_say_nothing_and_eight_are_enough():
+    assert dip.p_value([0.0, 0.0, 1.0, 1.0]) == dip.p_value([0.0, 1.0] * 3 + [1.0]) == 1
+    assert dip.p_value([0.0, 1.0] * 4) < 0.001
 
 
 @pytest.mark.parametrize(

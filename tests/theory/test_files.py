@@ -32,6 +32,14 @@ def test_a_full_disk_keeps_the_old_file_and_names_the_new_one(tmp_path, monkeypa
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
 
 
+def test_what_killed_writers_left_is_cleared_and_nothing_else(tmp_path):
+    kept = {"result.json", ".hidden", "x.7.part", ".result.json.part", ".result.json.7.part.old"}
+    for name in kept | {".result.json.7.part", ".weights.12345.part"}:
+        (tmp_path / name).write_text("")
+    files.clear(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"output folder .*file/run is not writable") as error:

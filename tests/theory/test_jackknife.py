@@ -46,6 +46,17 @@ def test_each_sample_is_left_out_once_and_each_class_evenly():
         assert sizes.max() - sizes.min() <= 1
 
 
+def test_a_seed_deals_alike_and_another_one_otherwise():
+    def dealt(seed):
+        grouped = GroupedMoments(30, 1, groups=7, seed=seed)
+        for _ in range(2):  # forgetting begins anew
+            grouped.reset()
+            grouped.update(np.zeros((30, 1)), np.arange(30))
+        return np.array([part.counts for part in grouped.parts])
+
+    assert (dealt(3) == dealt(3)).all() and (dealt(3) != dealt(4)).any()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_leaving_a_group_out_gives_the_moments_of_the_others(kind):
     x, labels = draw(np.random.default_rng(2))
@@ -152,6 +163,7 @@ def test_an_update_that_raises_changes_nothing():
             "groups must be an integer >= 2, got 1",
         ),
         (lambda: interval(0.0, [0.0, 1.0], level=1), "level must be > 0 and < 1, got 1"),
+        (lambda: interval(0.0, [0.0, 1.0], level=0), "level must be > 0 and < 1, got 0"),
         (lambda: interval(0.0, [0.0]), "the number of groups must be an integer >= 2, got 1"),
     ],
 )

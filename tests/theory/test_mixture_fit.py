@@ -32,6 +32,14 @@ def test_held_out_likelihood_does_not_split_what_is_gaussian_or_too_small():
     assert choose_components(x, fine, candidates=(1, 4, 8)) == 1  # six samples a class in the fit
 
 
+def test_two_samples_for_each_component_are_enough():
+    """Eight a class, of which six are fitted: three components and no more."""
+    x, fine = np.random.default_rng(3).standard_normal((16, 2)), np.arange(16) % 2
+    assert choose_components(x, fine, candidates=(3,)) == 3
+    with pytest.raises(ValueError, match=r"candidates must hold a number .*, got \[4\]"):
+        choose_components(x, fine, candidates=(4,))
+
+
 def test_a_constant_coordinate_changes_no_choice():
     x, fine = four_clusters(800)
     padded = np.hstack([x, np.ones((800, 1))])
