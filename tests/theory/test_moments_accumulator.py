@@ -220,6 +220,21 @@ def test_compute_names_the_classes_without_two_samples():
         accumulator.compute()
 
 
+@pytest.mark.parametrize(
+    ("num_classes", "named"),
+    [
+        (2, "class 1"),
+        (9, "classes 1, 2, 3, 4, 5, 6, 7, 8"),
+        (12, "classes 1, 2, 3, 4, 5, 6, 7, 8 and 3 more"),
+    ],
+)
+def test_of_many_classes_without_samples_eight_are_named(num_classes, named):
+    accumulator = MomentsAccumulator(num_classes, 1)
+    accumulator.update(np.zeros((2, 1)), [0, 0])
+    with pytest.raises(ValueError, match=f"got none in {named}$"):
+        accumulator.compute()
+
+
 def test_compute_refuses_sums_beyond_float64():
     accumulator = MomentsAccumulator(1, 1)
     accumulator.update(np.array([[1e200], [-1e200]]), [0, 0])
