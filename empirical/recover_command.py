@@ -66,6 +66,7 @@ def recover(
     console.print(_table(recovery_report.summary(reports), recovery_report.WAY, recovery_report.SCORES))
     if json_file:
         write_atomic(json_file, to_json(recovery_report.together(reports)))
+        console.print(f"written: {json_file}", soft_wrap=True)
     if diverged:
         raise RuntimeError(f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}")
 
