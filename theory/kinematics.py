@@ -53,15 +53,15 @@ def propagate(moments: Moments, W: ArrayLike, activation: str = "relu", *, slope
         ValueError: an unknown activation, pooled covariances, or a W that has no rows or not d columns.
     """
     checks.instance("moments", moments, Moments)
-    means = np.asarray(moments.means, dtype=np.float64)
+    means = np.asarray(moments.means)
     W = checks.real("W", W, ("m", means.shape[1]))
     checks.integer("the width m of W", len(W), 1)
     if moments.kind == "pooled":
         raise ValueError("moments.covariances must be full or diagonal, got pooled")
-    covariances = np.asarray(moments.covariances, dtype=np.float64)
+    covariances = np.asarray(moments.covariances)
     scaled = W * covariances[:, None, :] if covariances.ndim == 2 else W @ covariances
     mean, covariance = _in_parts(*_checked(means @ W.T, scaled @ W.T), activation, slope)
-    return Moments(np.asarray(moments.weights, dtype=np.float64), mean, covariance)
+    return Moments(np.asarray(moments.weights), mean, covariance)
 
 
 def activation_moments(
