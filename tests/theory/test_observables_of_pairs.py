@@ -124,6 +124,14 @@ def test_coincident_means_are_a_coin_toss_and_noise_free_differences_are_certain
     assert "mahalanobis" not in observables.table(flat, [0, 0])
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_difference_free_of_noise_is_found_where_rounding_makes_its_variance_negative(seed):
+    """delta = 10 u and Cov = v v^T, u and v orthonormal: u^T Cov u is 0, and in floating point as often below it."""
+    u, v = np.linalg.qr(np.random.default_rng(seed).standard_normal((4, 2)))[0].T
+    moments = Moments([0.5, 0.5], [5 * u, -5 * u], np.stack([np.outer(v, v)] * 2))
+    assert observables.two_means_accuracy(moments)[0, 1] == 1
+
+
 @given(seed=seeds, small=st.floats(1e-3, 1))
 def test_mahalanobis_in_a_larger_space_keeps_the_distance_of_the_smaller(seed, small):
     """h = W x with m > d: Cov is singular, delta lies in its range, and the pseudo-inverse is right."""
