@@ -87,6 +87,11 @@ def test_a_long_value_is_cut_in_the_message():
     assert str(error.value).endswith("'" + "a" * 56 + "']")
 
 
+def test_only_text_is_told_how_labels_are_numbered():
+    with pytest.raises(ValueError, match=r"y must be integers, got list \[0\.0\]$"):
+        checks.labels("y", [0.0], np.ones((1, 1)))
+
+
 def test_an_object_of_another_class_is_named():
     with pytest.raises(TypeError, match="moments must be a ndarray, got list"):
         checks.instance("moments", [1], np.ndarray)
