@@ -33,8 +33,8 @@ Floats = NDArray[np.floating[Any]]
 Labels = NDArray[np.int64]
 
 METHODS = ("k-means", "guided-k-means", "guided-mixture")
-STARTS = 10  # of k-means
-MIXTURE_STARTS = 3
+STARTS = 10  # of k-means, and of a mixture
+SETTLED = 1e-5  # gain of log likelihood, in nats a sample, below which EM stops
 COMPONENTS = 20  # principal components that the mixture sees, with at least
 PER_COMPONENT = 10  # samples each
 RIDGE = 1e-3  # of the probe: mean cross-entropy + RIDGE/2 ||weights||^2, on standardised features
@@ -127,10 +127,16 @@ def _k_means(x: Floats, count: int, seed: int) -> Labels:
 
 
 def mixture_clusters(x: Floats, count: int, seed: int) -> Labels:
-    """Clusters (n,) of features (n, D) by a Gaussian mixture with full covariances on leading principal components."""
+    """Clusters (n,) of features (n, D) by a Gaussian mixture with full covariances on leading principal components.
+
+    Starts are samples drawn at random. From the partitions of k-means, scikit-learn's default, EM may end in a lower
+    maximum of the likelihood, the same from every start (docs/results/cifar.md).
+    """
     from sklearn.mixture import GaussianMixture
 
-    mixture = GaussianMixture(count, n_init=MIXTURE_STARTS, random_state=seed)
+    mixture = GaussianMixture(
+        count, n_init=STARTS, init_params="random_from_data", tol=SETTLED, max_iter=1000, random_state=seed
+    )
     components = max(1, min(COMPONENTS, len(x) // PER_COMPONENT))
     return mixture.fit_predict(principal_components(x, components)).astype(np.int64)
 

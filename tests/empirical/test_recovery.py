@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
+from sklearn.mixture import GaussianMixture
 
 from empirical.recovery import (
     METHODS,
@@ -15,6 +17,7 @@ from empirical.recovery import (
     linear_probe,
     look_where_theory_says,
     match,
+    mixture_clusters,
     off_classifier,
     principal_components,
     unit_norm,
@@ -80,6 +83,20 @@ def test_the_guided_ways_find_what_plain_k_means_misses(known):
     }
     assert shares["k-means"] < 0.6  # T10: the nuisance, 6, is far above the threshold of subclasses 2 apart
     assert min(shares["guided-k-means"], shares["guided-mixture"]) > 0.97
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mixture_leaves_the_partition_of_k_means_for_a_likelier_one(seed):
+    """Two long parallel classes: k-means cuts both in the middle, where EM gains next to nothing a round."""
+    rng = np.random.default_rng(seed)
+    fine = np.arange(600) % 2
+    x = rng.standard_normal((600, 3)) * [6, 1, 1] + np.outer(fine, [0, 4, 0])
+    one = np.zeros_like(fine)
+    best = norm.cdf(2)  # of Bayes' rule: the classes are 4 standard deviations apart
+    error = np.sqrt(best * (1 - best) / 600)
+    assert match(mixture_clusters(x, 2, seed), one, fine).share > best - 4 * error
+    left_there = GaussianMixture(2, random_state=seed).fit_predict(x)  # scikit-learn's starts and tolerance
+    assert match(left_there, one, fine).share < 0.7
 
 
 def test_a_layer_before_is_looked_at_as_well():
