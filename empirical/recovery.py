@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
 from theory import checks
+from theory.brief import brief
 from theory.theorems.where_to_look import projector
 
 Floats = NDArray[np.floating[Any]]
@@ -130,7 +131,8 @@ def mixture_clusters(x: Floats, count: int, seed: int) -> Labels:
     """Clusters (n,) of features (n, D) by a Gaussian mixture with full covariances on leading principal components.
 
     Starts are samples drawn at random. From the partitions of k-means, scikit-learn's default, EM may end in a lower
-    maximum of the likelihood, the same from every start (docs/results/cifar.md).
+    maximum of the likelihood, the same from every start. With few samples a cluster the highest is not always the
+    better split (docs/results/cifar.md).
     """
     from sklearn.mixture import GaussianMixture
 
@@ -161,6 +163,8 @@ class Match:
         share: of all samples, those whose cluster is named as their fine class
         share_by_class: (K,) the same within each coarse class
     """
+
+    __repr__ = brief
 
     fine_of_cluster: Labels
     share: float
@@ -216,6 +220,8 @@ class Recovery:
         probe_in_class, oracle_in_class: the same when a probe chooses within the coarse class that the network
             names, None where that is not given
     """
+
+    __repr__ = brief
 
     method: str
     clusters: Labels
