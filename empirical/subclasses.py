@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from empirical.recovery import COMPONENTS, mixture_clusters, unit_norm
+from empirical.recovery import COMPONENTS, PER_COMPONENT, principal_components, unit_norm
 from theory.dip import p_value
 
 Array = NDArray[np.float64]
@@ -40,6 +40,7 @@ Floats = NDArray[np.floating[Any]]
 Labels = NDArray[np.int64]
 
 SPLITS = 5  # random choices a test
+CUT_STARTS = 3  # of the mixture that cuts
 CHOOSERS = 3  # one sample in three has a say in the direction
 PER_AXIS = 4  # samples a principal component, at least, where a direction is chosen
 FEWEST = 24  # samples that can be split and tested
@@ -114,9 +115,21 @@ def _grow(
     if not test.found:
         leaves.append(members)
         return
-    side = mixture_clusters(unit_norm(x[members]), 2, seed)
+    side = _cut(unit_norm(x[members]), seed)
     for child in (0, 1):
         yield from _grow(x, members[side == child], f"{part}{child}", alpha, seed, leaves)
+
+
+def _cut(x: Floats, seed: int) -> Labels:
+    """Sides (n,) of features (n, D): two Gaussians with full covariances, from the partitions of k-means.
+
+    Not fitted to the end from random starts, as recovery.mixture_clusters is: of few samples the likeliest two may be
+    one around the other, and parts of such a cut are cut again (docs/results/discover.md).
+    """
+    from sklearn.mixture import GaussianMixture
+
+    scores = principal_components(x, max(1, min(COMPONENTS, len(x) // PER_COMPONENT)))
+    return GaussianMixture(2, n_init=CUT_STARTS, random_state=seed).fit_predict(scores).astype(np.int64)
 
 
 def combined(p_values: Sequence[float]) -> float:

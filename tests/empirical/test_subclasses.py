@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
+from benchmarks.discover_error_rates import counts
 from empirical import subclasses
 from empirical.subclasses import (
     FEWEST,
@@ -137,3 +138,8 @@ def test_too_few_samples_are_one_subclass(n):
 def test_degenerate_classes_are_one_subclass():
     for x in (np.ones((40, 5)), np.zeros((40, 5)), np.random.default_rng(11).standard_normal((40, 1))):
         assert find_subclasses(x).count == 1
+
+
+def test_far_gaussians_of_few_samples_are_cut_once():
+    """The likeliest two Gaussians of a hundred samples each may be one around the other; the cut is not that one."""
+    assert set(counts("two Gaussians", 200, 5.0, seed=0)) == {2}
