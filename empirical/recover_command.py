@@ -59,14 +59,14 @@ def recover(
     for name, recipe in runs:
         try:
             reports.append(report(images, recipe, out / name, device=device, progress=True))
-            console.print(f"written: {out / name / file}", soft_wrap=True)
+            console.print(f"written: {out / name / file}", markup=False, soft_wrap=True)
         except Diverged as error:
             console.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
             diverged.append(name)
     console.print(_table(recovery_report.summary(reports), recovery_report.WAY, recovery_report.SCORES))
     if json_file:
         write_atomic(json_file, to_json(recovery_report.together(reports)))
-        console.print(f"written: {json_file}", soft_wrap=True)
+        console.print(f"written: {json_file}", markup=False, soft_wrap=True)
     if diverged:
         raise RuntimeError(f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}")
 

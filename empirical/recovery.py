@@ -139,8 +139,12 @@ def mixture_clusters(x: Floats, count: int, seed: int) -> Labels:
     mixture = GaussianMixture(
         count, n_init=STARTS, init_params="random_from_data", tol=SETTLED, max_iter=1000, random_state=seed
     )
-    components = max(1, min(COMPONENTS, len(x) // PER_COMPONENT))
-    return mixture.fit_predict(principal_components(x, components)).astype(np.int64)
+    return mixture.fit_predict(mixture_components(x)).astype(np.int64)
+
+
+def mixture_components(x: Floats) -> NDArray[np.float64]:
+    """As many principal components of features (n, D) as n samples can give covariances of, COMPONENTS at most."""
+    return principal_components(x, max(1, min(COMPONENTS, len(x) // PER_COMPONENT)))
 
 
 def principal_components(x: Floats, most: int) -> NDArray[np.float64]:

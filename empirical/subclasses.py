@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from empirical.recovery import COMPONENTS, PER_COMPONENT, principal_components, unit_norm
+from empirical.recovery import COMPONENTS, mixture_components, unit_norm
 from theory.dip import p_value
 
 Array = NDArray[np.float64]
@@ -128,8 +128,8 @@ def _cut(x: Floats, seed: int) -> Labels:
     """
     from sklearn.mixture import GaussianMixture
 
-    scores = principal_components(x, max(1, min(COMPONENTS, len(x) // PER_COMPONENT)))
-    return GaussianMixture(2, n_init=CUT_STARTS, random_state=seed).fit_predict(scores).astype(np.int64)
+    mixture = GaussianMixture(2, n_init=CUT_STARTS, random_state=seed)
+    return mixture.fit_predict(mixture_components(x)).astype(np.int64)
 
 
 def combined(p_values: Sequence[float]) -> float:

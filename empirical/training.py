@@ -330,8 +330,13 @@ def _processes(device: str) -> tuple[torch.device, int, int]:
         torch.cuda.set_device(place)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
-        atexit.register(dist.destroy_process_group)
+        atexit.register(_leave_group)
     return place, dist.get_rank(), dist.get_world_size()
+
+
+def _leave_group() -> None:
+    if dist.is_initialized():  # a caller may have left it already
+        dist.destroy_process_group()
 
 
 @contextmanager
