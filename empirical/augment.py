@@ -102,9 +102,10 @@ def batches(
         sides = sides ^ (epoch % 2 == 1)
     elif flip == "none":
         sides[:] = False
+    # On the device at once: a copy for every batch would make a GPU wait for the processor.
+    whole = [torch.as_tensor(a).to(device) for a in (order, shifts[order], sides[order])]
     for start in range(0, n - batch + 1, batch):
-        chosen = order[start : start + batch][rank::ranks]
-        x, s, m = (torch.as_tensor(a).to(device) for a in (chosen, shifts[chosen], sides[chosen]))
+        x, s, m = (a[start : start + batch][rank::ranks] for a in whole)
         yield scaled(images.view(x, s, m), pixels), images.labels[x]
 
 

@@ -56,7 +56,7 @@ class Recipe:
         amp: "bf16", "off", or "auto": bf16 autocast on CUDA and on processors with bf16 products, else off
         compile: let torch.compile fuse the network
         seed: of the weights, the order, the crops, the mirrors and the measured subset
-        measure_every: epochs between measurements of the representation
+        measure_every: epochs between checkpoints, each of which measures the representation
         measured: images of each split that are measured then
     """
 
@@ -114,6 +114,10 @@ class Recipe:
             return 0.5 * (1 + math.cos(math.pi * progress))
         rising = progress / self.peak_at if self.peak_at else 1.0
         return min(rising, (1 - progress) / (1 - self.peak_at))
+
+    def checkpoints(self) -> list[int]:
+        """Epochs after which there is a checkpoint: 0, every `measure_every`, and the last."""
+        return [*range(0, self.epochs, self.measure_every), self.epochs]
 
     def pixels(self, epoch: int, full: int) -> int:
         """Side of the images in this epoch."""

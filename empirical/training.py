@@ -1,9 +1,9 @@
 """Train a network on coarse labels and measure its representation along the way.
 
-Checkpoint e of the run folder holds the state after e epochs: weights, momenta, slow weights, and the representation
-of a fixed subset of train and test images, from which every observable follows. Checkpoint 0 is the untrained
-network. All that is random in an epoch is a function of (seed, epoch), so a killed run goes on from its last
-checkpoint to the same weights, bit for bit on a CPU.
+A checkpoint, one every `measure_every` epochs, holds the state: weights, momenta, slow weights, and the representation of
+a fixed subset of train and test images, from which every observable follows. The first is the untrained network. All
+that is random in an epoch is a function of (seed, epoch), so a killed run goes on from its last checkpoint to the same
+weights, bit for bit on a CPU.
 
 Started by torchrun, every process takes its share of each batch (DistributedDataParallel) and the first writes.
 """
@@ -71,10 +71,13 @@ class Trained:
     __repr__ = brief
 
     def checkpoint(self, epoch: int) -> Arrays:
-        """The state after `epoch` epochs, and the measured representation where one was due."""
+        """The state after `epoch` epochs and the measured representation; ValueError if there is no such checkpoint."""
         if self.record is None:
             raise ValueError("checkpoints are read by the first process alone")
-        return self.record.read(epoch)
+        epochs = [int(line["epoch"]) for line in self.metrics]
+        if epoch not in epochs:
+            raise ValueError(f"epoch must be one that has a checkpoint, {epochs}, got {epoch}")
+        return self.record.read(epochs.index(epoch))
 
     def network_at(self, epoch: int) -> Network:
         """The network as it was after `epoch` epochs, in evaluation mode."""
@@ -148,9 +151,9 @@ class _Run:
         """Load the last checkpoint, or write the first; returns the epochs done."""
         found: list[Any] = [0, None]
         if record and record.completed:
-            found = [record.completed - 1, record.read(record.completed - 1)]
+            found = [int(record.metrics[-1]["epoch"]), record.read(record.completed - 1)]
         elif record:
-            self.write(record, 0, {})
+            self.write(record, 0, [])
         if self.ranks > 1:
             dist.broadcast_object_list(found, src=0)
         if found[1] is not None:
@@ -158,26 +161,32 @@ class _Run:
         return found[0]
 
     def epochs(self, record: RunFolder | None, done: int, steps: int | None, progress: bool) -> None:
-        """Train the epochs that are left; write a checkpoint after each."""
+        """Train the epochs that are left, with a checkpoint where one is due."""
         if done >= self.recipe.epochs:
             return
         model: Callable[[Tensor], Tensor] = self.state.network
         if self.ranks > 1:
             model = DistributedDataParallel(self.state.network)
         model = torch.compile(model) if self.recipe.compile else model
+        lines: list[dict[str, float]] = []
         for epoch in range(done, self.recipe.epochs):
             started = time.perf_counter()
-            loss, accuracy, taken = self.one_epoch(model, epoch, steps, progress)
+            # Batches have one shape, for which a GPU's fastest convolution is worth the search.
+            with torch.backends.cudnn.flags(enabled=True, benchmark=True):
+                loss, accuracy, taken = self.one_epoch(model, epoch, steps, progress)
             steps = None if steps is None else steps - taken
             if steps == 0:
                 return
             seconds = time.perf_counter() - started
             line = {"loss": loss, "running_accuracy": accuracy, "seconds": seconds}
             line["images_per_second"] = taken * self.recipe.batch / seconds
-            if record:
-                self.write(record, epoch + 1, line)
+            lines.append(line)
+            if epoch + 1 in self.recipe.checkpoints():
+                if record:
+                    line |= self.write(record, epoch + 1, lines)
+                lines = []
             if progress:
-                console.print(_told(epoch + 1, self.recipe.epochs, record.metrics[-1] if record else line))
+                console.print(_told(epoch + 1, self.recipe.epochs, line))
 
     def one_epoch(
         self, model: Callable[[Tensor], Tensor], epoch: int, steps: int | None, progress: bool
@@ -237,25 +246,31 @@ class _Run:
         elif step % LOOKAHEAD_STEPS == 0:
             self.state.look_ahead(LOOKAHEAD_DECAY * (step / last) ** 3)
 
-    def write(self, record: RunFolder, epoch: int, line: dict[str, float]) -> None:
-        """Checkpoint, with the representation of the measured subset where one is due."""
+    def write(self, record: RunFolder, epoch: int, lines: list[dict[str, float]]) -> dict[str, float]:
+        """Checkpoint, with the representation of the measured subset; returns its metrics.
+
+        Args:
+            lines: of the epochs since the last checkpoint; their means are kept.
+        """
         arrays, started = self.state.arrays(), time.perf_counter()
-        line = {"epoch": epoch} | line
-        if epoch % self.recipe.measure_every == 0 or epoch == self.recipe.epochs:
-            # At the resolution just trained on: at another one a network is not itself.
-            pixels = self.recipe.pixels(max(epoch - 1, 0), self.images["test"].padded.shape[1])
-            for split, images in self.images.items():
-                chosen = measured_subset(len(images), self.recipe)
-                features = represent(
-                    self.state.network, images, chosen, pixels=pixels, autocast=self.autocast
-                )[-1]
-                fine = images.labels[chosen].cpu().numpy()
-                arrays |= {f"features.{split}": features, f"fine.{split}": fine}
-                line[f"{split}.accuracy"] = self.accuracy(features, fine)
-                for name, value in self.observables(features, fine).items():
-                    line[f"{split}.{name}"] = value
-            line["measure_seconds"] = time.perf_counter() - started
-        record.write(epoch, arrays, line)
+        metrics: dict[str, float] = {"epoch": epoch}
+        for name in lines[0] if lines else ():
+            metrics[name] = float(np.mean([line[name] for line in lines]))
+        # At the resolution just trained on: at another one a network is not itself.
+        pixels = self.recipe.pixels(max(epoch - 1, 0), self.images["test"].padded.shape[1])
+        for split, images in self.images.items():
+            chosen = measured_subset(len(images), self.recipe)
+            features = represent(self.state.network, images, chosen, pixels=pixels, autocast=self.autocast)[
+                -1
+            ]
+            fine = images.labels[chosen].cpu().numpy()
+            arrays |= {f"features.{split}": features, f"fine.{split}": fine}
+            metrics[f"{split}.accuracy"] = self.accuracy(features, fine)
+            for name, value in self.observables(features, fine).items():
+                metrics[f"{split}.{name}"] = value
+        metrics["measure_seconds"] = time.perf_counter() - started
+        record.write(self.recipe.checkpoints().index(epoch), arrays, metrics)
+        return metrics
 
     def accuracy(self, features: NDArray[np.float32], fine: NDArray[np.int64]) -> float:
         """On the labels that training saw."""

@@ -96,6 +96,31 @@ def test_observables_are_those_of_the_measured_representation(tmp_path):
     ].keys()
 
 
+def test_checkpoints_lie_where_they_are_due_and_change_no_weight(tmp_path, monkeypatch):
+    """With one every second of three epochs, killed in the last: the same weights, and means over the epochs between."""
+    every = train(DATA, SHORT, tmp_path / "every", device="cpu")
+    recipe = replace(SHORT, measure_every=2)
+    genuine = training.batches
+
+    def dying(*args, **options):
+        if args[2] == 2:  # the epoch
+            raise Killed
+        return genuine(*args, **options)
+
+    monkeypatch.setattr(training, "batches", dying)
+    with pytest.raises(Killed):
+        train(DATA, recipe, tmp_path / "seldom", device="cpu")
+    monkeypatch.setattr(training, "batches", genuine)
+    seldom = train(DATA, recipe, tmp_path / "seldom", device="cpu")
+    assert [line["epoch"] for line in seldom.metrics] == [0, 2, 3]
+    losses = [line["loss"] for line in every.metrics[1:]]
+    assert [line["loss"] for line in seldom.metrics[1:]] == pytest.approx([np.mean(losses[:2]), losses[2]])
+    for epoch in (0, 2, 3):
+        assert_same(seldom.checkpoint(epoch), every.checkpoint(epoch))
+    with pytest.raises(ValueError, match=r"one that has a checkpoint, \[0, 2, 3\], got 1"):
+        seldom.checkpoint(1)
+
+
 def test_the_untrained_network_can_be_had_back(tmp_path):
     trained = train(DATA, SHORT, tmp_path, device="cpu")
     first = trained.checkpoint(0)["network.classifier.weight"]
