@@ -7,11 +7,12 @@ Processes merge in pairs, then pairs of pairs: log2 of their number rounds, each
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TypeVar
 
+import torch
 import torch.distributed as dist
 
 from theory.jackknife import GroupedMoments
@@ -21,23 +22,28 @@ T = TypeVar("T")
 A = TypeVar("A", MomentsAccumulator, GroupedMoments)
 
 
+def join() -> tuple[int, int]:
+    """Join the group that torchrun has set up, if any; this process's number and how many there are.
+
+    All work of a program shares one group, left at its end: in a second one processes may find the addresses of the
+    first and wait for each other without end.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        # Each device has its own way: accumulators travel through main memory, gradients from GPU to GPU.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        atexit.register(_leave)
+    return rank_and_size()
+
+
+def _leave() -> None:
+    if dist.is_initialized():  # a caller may have left it already
+        dist.destroy_process_group()
+
+
 def rank_and_size() -> tuple[int, int]:
     """This process's number and how many there are: (0, 1) outside of a process group."""
     active = dist.is_available() and dist.is_initialized()
     return (dist.get_rank(), dist.get_world_size()) if active else (0, 1)
-
-
-@contextmanager
-def process_group() -> Iterator[None]:
-    """Join the group that torchrun has set up, if any, and leave it at the end."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
-        yield
-        return
-    dist.init_process_group("gloo")  # accumulators travel through main memory, from whatever device
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
 
 
 def share(items: Sequence[T]) -> Sequence[T]:

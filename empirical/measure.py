@@ -145,6 +145,7 @@ def measure(
     Raises:
         ValueError: input that is damaged, does not fit together or is not finite; the message names it.
     """
+    distributed.join()
     checks.one_of("covariance", covariance, ("full", "pooled", "diagonal"))
     if groups is not None:
         checks.integer("groups", groups, 1)

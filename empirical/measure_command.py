@@ -66,20 +66,18 @@ def measure(
     if bool(features) == bool(model):
         raise ValueError("measure needs files of features, or --model with --layer, and not both")
     folder = writable_folder(out)
-    with distributed.process_group():
-        first = distributed.rank_and_size()[0] == 0
-        result = measured(
-            features or model_batches(str(model), layer),
-            labels or None,
-            coarse_map=coarse_map,
-            num_classes=num_classes,
-            classifier=classifier,
-            covariance=covariance,
-            groups=groups,
-            level=level,
-            progress=first,
-        )
-    if not first:
+    result = measured(
+        features or model_batches(str(model), layer),
+        labels or None,
+        coarse_map=coarse_map,
+        num_classes=num_classes,
+        classifier=classifier,
+        covariance=covariance,
+        groups=groups,
+        level=level,
+        progress=True,
+    )
+    if distributed.rank_and_size()[0]:  # the first process alone writes
         return
     paths = _write(result, folder)
     console.print(_table(result))

@@ -20,7 +20,7 @@ from typing import BinaryIO
 import rich.progress
 from rich.console import Console
 
-from theory.console import tracked
+from theory.console import draws_bars, tracked
 
 MAX_NAME = 1 << 20  # bytes of the long names and pax records that tarfile reads into memory by itself
 
@@ -79,9 +79,8 @@ def tar_members(path: Path, *, max_bytes: int, progress: bool) -> Iterator[Membe
 @contextmanager
 def _decompressed(path: Path, progress: bool) -> Iterator[BinaryIO | gzip.GzipFile | lzma.LZMAFile]:
     """The file's bytes, decompressed by what its first bytes say; the bar follows the compressed bytes."""
-    bar = rich.progress.open(
-        path, "rb", description=f"reading {path.name}", console=Console(stderr=True), disable=not progress
-    )
+    told, hidden = f"reading {path.name}", not (progress and draws_bars())
+    bar = rich.progress.open(path, "rb", description=told, console=Console(stderr=True), disable=hidden)
     with bar as raw:
         magic = raw.read(6)
         raw.seek(0)

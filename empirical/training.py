@@ -10,7 +10,6 @@ Started by torchrun, every process takes its share of each batch (DistributedDat
 
 from __future__ import annotations
 
-import atexit
 import copy
 import os
 import time
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from empirical import distributed
 from empirical.augment import Images, batches, pixel_stats
 from empirical.coarse_maps import coarse_map
 from empirical.data import Dataset
@@ -332,26 +332,12 @@ def _check(recipe: Recipe, data: Dataset, ranks: int) -> None:
 
 
 def _processes(device: str) -> tuple[torch.device, int, int]:
-    """Device, rank and number of processes, those of torchrun where it started us.
-
-    All trainings of a program share one group, left at its end: in a second one, under torchrun, processes may find the
-    addresses of the first and wait for each other without end.
-    """
+    """Device, rank and number of processes, those of torchrun where it started us."""
     place = device_named(device)
-    if "RANK" not in os.environ:
-        return place, 0, 1
-    if place.type == "cuda":
+    if place.type == "cuda" and "LOCAL_RANK" in os.environ:
         place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(place)
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
-        atexit.register(_leave_group)
-    return place, dist.get_rank(), dist.get_world_size()
-
-
-def _leave_group() -> None:
-    if dist.is_initialized():  # a caller may have left it already
-        dist.destroy_process_group()
+    return place, *distributed.join()
 
 
 @contextmanager

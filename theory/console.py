@@ -14,16 +14,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 T = TypeVar("T")
 
-# Of the processes that torchrun starts the first alone speaks.
-console = Console(quiet=os.environ.get("RANK", "0") != "0")
+FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, the one that speaks
+
+console = Console(quiet=not FIRST)
+
+
+def draws_bars() -> bool:
+    """Whether this process may draw a progress bar: the first that torchrun started, and no worker.
+
+    Several bars on one terminal overwrite each other.
+    """
+    return FIRST and multiprocessing.current_process().name == "MainProcess"
 
 
 def tracked(items: Iterable[T], label: str, *, total: int | None = None, show: bool = True) -> Iterator[T]:
-    """Yield the items; when `show`, draw a bar on standard error with count and time left.
-
-    A worker process draws none: several bars on one terminal overwrite each other.
-    """
-    if not show or multiprocessing.current_process().name != "MainProcess":
+    """Yield the items; when `show`, draw a bar on standard error with count and time left."""
+    if not (show and draws_bars()):
         yield from items
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

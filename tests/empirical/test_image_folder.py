@@ -13,6 +13,7 @@ from PIL import Image
 
 from empirical import image_folder
 from empirical.image_folder import read_images
+from theory import console
 
 CLASSES = ("cat", "dog")
 
@@ -317,10 +318,12 @@ def test_a_header_that_claims_too_much_costs_no_memory(tmp_path, kind, limit):
 
 
 @pytest.mark.parametrize("progress", [{}, {"progress": False}, {"progress": True}])
-def test_the_progress_bar_is_drawn_only_when_asked_for(written, capfd, progress):
+@pytest.mark.parametrize("first", [True, False])
+def test_the_first_process_draws_a_bar_when_asked_for(written, capfd, monkeypatch, progress, first):
+    monkeypatch.setattr(console, "FIRST", first)
     read_images(written(sample()), **progress)
     out, err = capfd.readouterr()
-    assert out == "" and ("reading images" in err) == progress.get("progress", False)
+    assert out == "" and ("reading images" in err) == (first and progress.get("progress", False))
 
 
 def test_a_chain_of_long_names_is_an_error(tmp_path):

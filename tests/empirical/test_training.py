@@ -1,8 +1,5 @@
-"""Training: it learns, resumes bit for bit, measures what it says, and is the same on two processes as on one."""
+"""Training: it learns, resumes bit for bit, and measures what it says."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,30 +144,6 @@ def test_auto_takes_bf16_where_the_processor_has_its_products(monkeypatch, name,
     assert uses_bf16("auto", torch.device("cpu")) is expected
     assert uses_bf16("bf16", torch.device("cpu"))
     assert not uses_bf16("off", torch.device("cpu"))
-
-
-def test_two_processes_train_as_one(tmp_path):
-    """Without batch statistics the mean gradient over two halves is that over the batch, up to float32 rounding.
-
-    And a program of several trainings does not stop between them.
-    """
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import sys; from test_training import DATA, SHORT, replace, train\n"
-        "for seed in range(3):\n"
-        "    train(DATA, replace(SHORT, seed=seed), f'{sys.argv[1]}{seed}', device='cpu')\n"
-    )
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run(
-        [*command, script, tmp_path / "two"], env=environment, check=True, capture_output=True, timeout=300
-    )
-    for seed in range(3):
-        recipe = replace(SHORT, seed=seed)
-        two = train(DATA, recipe, tmp_path / f"two{seed}", device="cpu")  # finished: read back
-        one = train(DATA, recipe, tmp_path / f"one{seed}", device="cpu")
-        for name, value in weights(one).items():
-            np.testing.assert_allclose(weights(two)[name], value, atol=1e-5, rtol=0, err_msg=name)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("gpu_*.toml")), ids=lambda p: p.stem)
