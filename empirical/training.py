@@ -1,9 +1,9 @@
 """Train a network on coarse labels and measure its representation along the way.
 
-A checkpoint, one every `measure_every` epochs, holds the state: weights, momenta, slow weights, and the representation of
-a fixed subset of train and test images, from which every observable follows. The first is the untrained network. All
-that is random in an epoch is a function of (seed, epoch), so a killed run goes on from its last checkpoint to the same
-weights, bit for bit on a CPU.
+A checkpoint, one every `measure_every` epochs, holds the state: weights, momenta, slow weights, and the representation
+of a fixed subset of train and test images, from which every observable follows. The first is the untrained network.
+All that is random in an epoch is a function of (seed, epoch), so a killed run goes on from its last checkpoint to the
+same weights, bit for bit on a CPU.
 
 Started by torchrun, every process takes its share of each batch (DistributedDataParallel) and the first writes.
 """

@@ -94,7 +94,7 @@ def test_observables_are_those_of_the_measured_representation(tmp_path):
 
 
 def test_checkpoints_lie_where_they_are_due_and_change_no_weight(tmp_path, monkeypatch):
-    """With one every second of three epochs, killed in the last: the same weights, and means over the epochs between."""
+    """One every second of three epochs, killed in the last: the same weights, and means over the epochs between."""
     every = train(DATA, SHORT, tmp_path / "every", device="cpu")
     recipe = replace(SHORT, measure_every=2)
     genuine = training.batches
