@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from empirical.feature_files import read_whole, split_spec
+from empirical.array_files import read_whole, split_spec
 from theory import checks
 from theory.recoverability import host
 

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from empirical import image_cache
+from empirical.array_files import read_whole
 from empirical.cifar_archive import LAYOUTS, read_cifar
-from empirical.feature_files import read_whole
 from empirical.idx import read_idx
 from empirical.image_folder import read_images
 from theory import checks

@@ -119,7 +119,7 @@ def _from_files(features: str, labels: str | None, classifier: str | None, image
 
 def _images(spec: str) -> NDArray[Any]:
     """The array of FILE:NAME, or of FILE the only one, or the only one with axes for pixels."""
-    from empirical.feature_files import read_whole, split_spec
+    from empirical.array_files import read_whole, split_spec
 
     file, wanted = split_spec(spec)
     arrays = read_whole(file, "images")

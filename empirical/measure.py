@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from empirical import distributed
+from empirical.array_files import read_json
 from empirical.classifier import Classifier, as_classifier
 from empirical.coarse_maps import coarse_map as named_map
-from empirical.feature_files import read_json
 from empirical.labelled_stream import in_order, labelled_stream
 from sims.run_folder import environment
 from theory import Moments, checks, observables

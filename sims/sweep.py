@@ -171,7 +171,7 @@ def _dask_client(jobs: int, scheduler: str | None) -> Iterator[Any]:
     try:
         import distributed
     except ImportError as error:
-        raise RuntimeError("backend dask needs dask: pip install 'finegrain[dask]'") from error
+        raise RuntimeError("backend dask needs dask: pip install 'dask[distributed]'") from error
     if scheduler is None:
         count = joblib.cpu_count() if jobs == -1 else jobs
         with (

@@ -15,7 +15,7 @@ A range is a pair (least, largest), both included; one number stands for itself 
 are Hypothesis's own draws and shrink towards the smallest, equal and isotropic. Directions come from a seeded
 generator, whose seed 0 stands for the coordinate axes: what fails, shrinks to something that can be read.
 
-Needs hypothesis (`pip install 'finegrain[test]'`), which no other module imports.
+Needs hypothesis (`pip install hypothesis`), which no other module imports.
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ from safetensors.numpy import save
 
 from benchmarks.fuzz.mutations import mutated, mutated_tar, random_pickle
 from empirical import image_cache
+from empirical.array_files import read_whole
 from empirical.cifar_archive import LAYOUTS, read_cifar
-from empirical.feature_files import open_shard, read_whole
+from empirical.feature_files import open_shard
 from empirical.idx import read_idx
 from empirical.image_folder import read_images
 from empirical.recipe import read_recipes

@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from empirical.array_files import read_json
 from empirical.classifier import read_linear
-from empirical.feature_files import read_json
 
 X = np.random.default_rng(0).standard_normal((23, 3)).astype(np.float32)
 Y = np.arange(23) % 3

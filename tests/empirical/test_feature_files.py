@@ -2,16 +2,14 @@
 
 import csv
 import re
-import sys
 import tracemalloc
-import zipfile
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from empirical.feature_files import open_shard, read_json, read_whole
+from empirical.feature_files import open_shard
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet_files = pytest.importorskip("pyarrow.parquet")
@@ -185,22 +183,6 @@ def test_a_flipped_byte_in_an_archive_is_found(tmp_path):
         list(open_shard(path)[0].blocks(4))
 
 
-def test_nothing_is_unpickled(tmp_path):
-    class Hostile:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "owned"), "w"))
-
-    objects = np.array([Hostile()] * 3, dtype=object)
-    np.save(tmp_path / "x.npy", objects, allow_pickle=True)
-    np.savez(tmp_path / "f.npz", features=objects, labels=objects)
-    for path, labels in ((tmp_path / "x.npy", tmp_path / "x.npy"), (tmp_path / "f.npz", None)):
-        with pytest.raises(ValueError, match="damaged, truncated or no"):
-            open_shard(path, labels)
-    with pytest.raises(ValueError, match="damaged, truncated or no"):
-        read_whole(tmp_path / "x.npy", "classifier")
-    assert not (tmp_path / "owned").exists()
-
-
 @pytest.mark.parametrize("size", [2, 3])
 def test_a_table_with_a_short_line_is_named_by_its_number(tmp_path, size):
     path = tmp_path / "f.csv"
@@ -209,13 +191,6 @@ def test_a_table_with_a_short_line_is_named_by_its_number(tmp_path, size):
         ValueError, match=re.escape(f"{path} must have 3 cells in each line, got 1 in line 4")
     ):
         list(open_shard(path)[0].blocks(size))
-
-
-def test_parquet_without_pyarrow_is_named_with_its_cure(tmp_path, monkeypatch):
-    path, *_ = parquet(tmp_path)
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(RuntimeError, match=r"needs pyarrow: pip install 'finegrain\[parquet\]'"):
-        open_shard(path)
 
 
 def written(path, content):
@@ -317,120 +292,9 @@ def test_a_colon_in_a_path_is_no_name(tmp_path):
         np.testing.assert_array_equal(x, X)
 
 
-@pytest.mark.parametrize("cells", [[1.0, None], [[1.0, None], [2.0, 3.0]], [[1.0, 2.0], None]])
-def test_empty_cells_of_parquet_are_refused(tmp_path, cells):
-    parquet_files.write_table(pyarrow.table({"features": cells, "label": [0, 1]}), tmp_path / "f.parquet")
-    with pytest.raises(ValueError, match=r"f\.parquet must have no empty cell in features$"):
-        list(open_shard(tmp_path / "f.parquet")[0].blocks(4))
-
-
 def test_a_label_column_is_left_out_of_the_features_of_its_own_file_alone(tmp_path):
     write_csv(tmp_path / "f.csv", columns(NUMBERS, "kind"))
     write_csv(tmp_path / "labels.csv", {"kind": WORDS.tolist()})
     for file, width in (("f.csv", 3), ("labels.csv", 4)):
         (x,) = open_shard(tmp_path / "f.csv", f"{tmp_path / file}:kind")[0].blocks(100)
         assert x.shape == (23, width)
-
-
-def test_a_parquet_structure_is_no_list_whatever_its_fields_are_called(tmp_path):
-    table = pyarrow.table({"features": [{"list": 1}], "label": [0]})
-    parquet_files.write_table(table, tmp_path / "f.parquet")
-    (x,) = open_shard(tmp_path / "f.parquet")[0].blocks(4)
-    assert x.dtype.kind == "U"
-
-
-def test_parquet_lists_of_several_lengths_are_refused(tmp_path):
-    """Also where their numbers together would fill a rectangle."""
-    lists = pyarrow.array([[1.0], [2.0, 3.0, 4.0]])
-    parquet_files.write_table(pyarrow.table({"features": lists, "label": [0, 1]}), tmp_path / "f.parquet")
-    with pytest.raises(ValueError, match=r"f\.parquet.*lists must have one length, got 1 to 3"):
-        list(open_shard(tmp_path / "f.parquet")[0].blocks(4))
-
-
-def test_parquet_lists_of_a_fixed_length_are_read(tmp_path):
-    lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(X.ravel()), 3)
-    parquet_files.write_table(pyarrow.table({"features": lists, "label": NUMBERS}), tmp_path / "f.parquet")
-    (x,) = open_shard(f"{tmp_path / 'f.parquet'}:features")[0].blocks(100)
-    np.testing.assert_array_equal(x, X)
-
-
-def test_an_npy_of_version_2_is_read_alone_and_inside_an_npz(tmp_path):
-    with open(tmp_path / "x.npy", "wb") as file:
-        np.lib.format.write_array(file, X, version=(2, 0))
-    np.testing.assert_array_equal(read_whole(tmp_path / "x.npy", "x")["x"], X)
-    with zipfile.ZipFile(tmp_path / "f.npz", "w") as archive:
-        for name, array in {"features": X, "labels": NUMBERS}.items():
-            with archive.open(f"{name}.npy", "w") as member:
-                np.lib.format.write_array(member, array, version=(2, 0))
-    (x,) = open_shard(tmp_path / "f.npz")[0].blocks(100)
-    np.testing.assert_array_equal(x, X)
-
-
-def test_whole_arrays_are_read_by_name(tmp_path):
-    np.save(tmp_path / "x.npy", X)
-    np.savez(tmp_path / "x.npz", a=X, b=NUMBERS)
-    save_file({"a": torch.from_numpy(X), "b": torch.from_numpy(NUMBERS)}, tmp_path / "x.safetensors")
-    np.testing.assert_array_equal(read_whole(tmp_path / "x.npy", "a")["a"], X)
-    for ending in ("npz", "safetensors"):
-        arrays = read_whole(tmp_path / f"x.{ending}", "x")
-        assert set(arrays) == {"a", "b"}
-        np.testing.assert_array_equal(arrays["a"], X)
-        np.testing.assert_array_equal(
-            read_whole(tmp_path / f"x.{ending}", "x", lambda _: ["b"])["b"], NUMBERS
-        )
-
-
-@pytest.mark.parametrize("kind", ["float64", "float32", "float16", "int64", "bool"])
-def test_tensors_keep_the_types_that_numpy_has(tmp_path, kind):
-    save_file({"x": torch.ones(3, dtype=getattr(torch, kind))}, tmp_path / "x.safetensors")
-    assert read_whole(tmp_path / "x.safetensors", "x")["x"].dtype == kind
-
-
-def test_json_is_read_and_a_damaged_or_missing_file_named(tmp_path):
-    path = tmp_path / "map.json"
-    path.write_text('{"cat": "animal"}')
-    assert read_json(path) == {"cat": "animal"}
-    path.write_text("{")
-    with pytest.raises(ValueError, match=r"map\.json is no JSON file"):
-        read_json(path)
-    with pytest.raises(FileNotFoundError, match=r"no file .*absent\.json"):
-        read_json(tmp_path / "absent.json")
-
-
-def test_arrays_that_claim_more_than_they_hold_cost_no_memory(tmp_path):
-    """A header of 4 GiB or longer than the file, and an array of 8 GiB in a zip file with the right checksum."""
-    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1073741824, 1), }\n"
-    claims = {
-        "header.npy": b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + header,
-        "longer.npy": b"\x93NUMPY\x02\x00" + (300).to_bytes(4, "little") + header,
-        "array.npz": b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header,
-    }
-    for name in ("header.npy", "longer.npy"):
-        (tmp_path / name).write_bytes(claims[name])
-    with zipfile.ZipFile(tmp_path / "array.npz", "w") as file:
-        file.writestr("features.npy", claims["array.npz"])
-    np.save(tmp_path / "labels.npy", NUMBERS)
-    tracemalloc.start()
-    try:
-        for name in claims:
-            message = "claims shape" if name == "array.npz" else "header claims to be longer"
-            for read in (lambda f: open_shard(f, tmp_path / "labels.npy"), lambda f: read_whole(f, "x")):
-                with pytest.raises(ValueError, match=rf"{name} is damaged.*{message}"):
-                    read(tmp_path / name)
-        assert tracemalloc.get_traced_memory()[1] < 16 << 20
-    finally:
-        tracemalloc.stop()
-
-
-@pytest.mark.parametrize(
-    ("offset", "message"), [(8, "is encrypted"), (10, "compression method is not supported")]
-)
-def test_an_archive_that_zipfile_cannot_open_is_named(tmp_path, offset, message):
-    path = tmp_path / "x.npz"
-    np.savez(path, features=X, labels=NUMBERS)
-    content = bytearray(path.read_bytes())
-    content[content.index(b"PK\x01\x02") + offset] = 1 if offset == 8 else 99
-    path.write_bytes(content)
-    for read in (open_shard, lambda f: read_whole(f, "x")):
-        with pytest.raises(ValueError, match=rf"x\.npz is damaged.*{message}"):
-            read(path)

@@ -231,7 +231,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path):
 
 def test_dask_that_is_missing_is_named_with_its_cure(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)  # importing it raises ImportError
-    with pytest.raises(RuntimeError, match=r"pip install 'finegrain\[dask\]'; 0 of 4 points are finished"):
+    with pytest.raises(RuntimeError, match=r"pip install 'dask\[distributed\]'; 0 of 4 points are finished"):
         sweep(GRID, tmp_path, backend="dask")
 
 
