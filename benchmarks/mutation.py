@@ -97,7 +97,7 @@ def tests_of(file: str) -> list[str]:
     folder, name = file.rsplit("/", 1)
     chosen = SETTINGS["tests"].get(file, [f"tests/{folder}/test_{name}"])
     theorem = re.search(r'\bid="(T\d+)"', (ROOT / file).read_text())
-    proof = "tests/theory/theorems/test_proofs.py::test_the_proof_passes"
+    proof = "tests/theory/theorems/test_proofs.py::test_the_proof_passes_at_the_sizes_that_the_ledger_states"
     return [*chosen, f"{proof}[{theorem[1]}]"] if theorem else chosen
 
 

@@ -62,6 +62,10 @@ CORNERS = {
         testing.mixtures(),
         lambda m: m.moments.covariances.any() and not np.ptp(m.moments.covariances, axis=0).any(),
     ),
+    "unequal numbers of subclasses": (
+        testing.mixtures(),
+        lambda m: np.ptp(np.bincount(m.coarse_map)) >= 3,
+    ),
     "no noise": (testing.mixtures(), lambda m: not m.moments.covariances.any()),
     "more dimensions than classes": (testing.mixtures(), lambda m: m.dim > 3 * m.num_fine),
     "fewer dimensions than classes": (testing.mixtures(), lambda m: m.dim < m.num_fine),
@@ -69,6 +73,10 @@ CORNERS = {
     "64 neurons": (testing.networks(), lambda n: len(n.W) == 64),
     "eps below 2e-5": (testing.networks(), lambda n: n.eps < 2e-5),
     "eps above 1/2": (testing.networks(), lambda n: n.eps > 0.5),
+    "layers of unequal norm": (
+        testing.networks(),
+        lambda n: (np.linalg.norm(n.A, axis=0) > 2 * np.linalg.norm(n.W, axis=1)).any(),
+    ),
     "slope 0": (testing.networks(activations=("leaky_relu",)), lambda n: n.slope == 0),
     "slope above .9": (testing.networks(activations=("leaky_relu",)), lambda n: n.slope > 0.9),
     **{

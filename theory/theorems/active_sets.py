@@ -51,7 +51,7 @@ THEOREM = Theorem(
         "the same lambda on both layers (U eta U^T = eta)",
         "gradient flow, with the same speed in both layers (U eta U^T = eta)",
     ),
-    sizes="(m, d, K, n) = (1,2,1,2), (2,2,1,3), (2,1,2,2), any slopes; what is frozen: all gates, n <= 3",
+    sizes="(m, d, K, n) = (1,2,1,2), (2,2,1,3), (2,1,2,2), any slopes; what is frozen: all gates, n = 1, 2, 3",
     latex=(
         r"[w_j, a_j^\top](t) = e^{-\lambda t}\, [w_j, a_j^\top](0)\, U_s(t)",
         r"\dot U_s = U_s \begin{pmatrix} 0 & R_s \\ R_s^\top & 0 \end{pmatrix}, \quad R_s = \sum_i s_i x_i g_i^\top",
@@ -161,7 +161,7 @@ def _generator(R: sp.Matrix) -> sp.Matrix:
 
 def _prove_law(claim: Claim, m: int, d: int, K: int, n: int) -> None:
     """Neuron j with any slopes s_j, held fixed: velocity = z_j (generator of R - lambda), R a function of s_j alone."""
-    lam = sp.Symbol("lambda", real=True)
+    lam = sp.Symbol("lambda")
     W, A, x, s = matrix("W", m, d), matrix("A", K, m), matrix("x", n, d), matrix("s", m, n)
     outputs = [
         sum(A[k, j] * s[j, i] * W[j, :].dot(x[i, :]) for j in range(m)) for i in range(n) for k in range(K)
@@ -186,9 +186,9 @@ def _prove_outputs(m: int, d: int, K: int, n: int) -> None:
 
 def _prove_frozen(claim: Claim, n: int) -> None:
     """ReLU, orthogonal points: R_s has no entry at a closed gate's coordinate, whatever g."""
-    norms = sp.symbols(f"nu:{n}", positive=True)
+    norms = sp.symbols(f"nu:{n}")
     x, g = sp.diag(*norms), matrix("g", n, 2)
     for gates in product((0, 1), repeat=n):
         R = claim(sp.Matrix(gates), x, g)
         for i in (i for i in range(n) if not gates[i]):
-            require_zero(f"T19 frozen coordinate at {gates}", R[i, :])
+            require_zero(f"T19 frozen coordinate at n = {n}, gates {gates}", R[i, :])

@@ -109,7 +109,7 @@ def prove(claim: Claim | None = None) -> None:
 
 def _weights(m: int, d: int, K: int, samples: int) -> tuple[sp.Matrix, sp.Matrix, list[sp.Matrix], sp.Symbol]:
     x = [matrix(f"x{n}", d, 1) for n in range(samples)]
-    return matrix("W", m, d), matrix("A", K, m), x, sp.Symbol("lambda", real=True)
+    return matrix("W", m, d), matrix("A", K, m), x, sp.Symbol("lambda")
 
 
 def _prove_linear(claim: Claim, m: int, d: int, K: int, samples: int) -> None:
@@ -129,14 +129,14 @@ class _Slope(sp.Function):
 class _Homogeneous(sp.Function):
     """phi of degree p, with phi'(z) = slope(z)."""
 
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
+    def fdiff(self, argindex: int) -> sp.Expr:
         return _Slope(self.args[0])
 
 
 def _prove_homogeneous(claim: Claim, m: int, d: int, K: int, samples: int) -> None:
     """Euler: the derivative of phi(c z) = c^p phi(z) by c at c = 1 is z phi'(z) = p phi(z)."""
     W, A, inputs, lam = _weights(m, d, K, samples)
-    p = sp.Symbol("p", positive=True)
+    p = sp.Symbol("p")
     outputs = [f for x in inputs for f in A * (W * x).applyfunc(_Homogeneous)]
     loss = AnyLoss(*outputs) + penalty(lam, W, A)
     dW, dA = -gradient(loss, W), -gradient(loss, A)

@@ -47,7 +47,8 @@ THEOREM = Theorem(
         "W_v injective, so m >= dim V (information kept)",
         "Sigma_v = s I (information constant at all t)",
     ),
-    sizes="(dim V, m, K) = (1,2,1), (2,2,1), (2,3,2); left inverse (m, n) = (2,1), (2,2), (3,2), (4,2)",
+    sizes="(dim V, m, K) = (1,2,1), (2,2,1), (2,3,2); left inverse (m, n) = (2,1), (2,2), (3,2), (4,2); "
+    "n = 2, 3, 4 in (e)",
     latex=(
         r"\frac{d}{dt}\,\mathbb{E}\|h_v\|^2 = -2\|A W_v \Sigma_v\|_F^2 - 2\lambda\,\mathbb{E}\|h_v\|^2",
         r"\Delta_{h_v}^2 = \delta^\top W_v^\top (W_v C W_v^\top)^+ W_v \delta = \delta^\top C^{-1} \delta",
@@ -102,14 +103,14 @@ def _energy_rate(W_v: sp.Matrix, A: sp.Matrix, second_v: sp.Matrix, lam: sp.Expr
 
 def _prove_energy(energy_rate: Callable[..., sp.Expr], n: int, m: int, K: int) -> None:
     """The flow of the loss, then the chain rule; and for C, Sigma_v diagonal in one basis, a sum of squares."""
-    lam = sp.Symbol("lambda", real=True)
+    lam = sp.Symbol("lambda")
     W, A, second = matrix("W", m, n), matrix("A", K, m), symmetric("S", n)
     loss = squared_loss(A * W, second, sp.zeros(K, n)) + penalty(lam, W, A)
     velocity = -gradient(loss, W)
     rate = 2 * (velocity * second * W.T).trace()
     require_zero(f"T4(a) energy at {n, m, K}", rate - energy_rate(W, A, second, lam))
 
-    s, c = sp.symbols(f"s:{n}", positive=True), sp.symbols(f"c:{n}", positive=True)
+    s, c = sp.symbols(f"s:{n}"), sp.symbols(f"c:{n}")
     eigenbasis = {second[i, j]: s[i] if i == j else 0 for i in range(n) for j in range(n)}
     rate_C = 2 * (velocity.subs(eigenbasis) * sp.diag(*c) * W.T).trace()
     squares = sum(s[i] * c[i] * e**2 for i in range(n) for e in A * W[:, i])
@@ -119,8 +120,8 @@ def _prove_energy(energy_rate: Callable[..., sp.Expr], n: int, m: int, K: int) -
 
 def _prove_regimes() -> None:
     """One visible mode (w, a): a non-zero rest point below sigma, decay at lambda - sigma around zero above it."""
-    lam, sigma, s = sp.symbols("lambda sigma s", positive=True)
-    w, a = sp.symbols("w a", real=True)
+    lam, sigma, s = sp.symbols("lambda sigma s")
+    w, a = sp.symbols("w a")
     F, second, cross = sp.Matrix([[a * w]]), sp.Matrix([[s]]), sp.Matrix([[sigma]])
     loss = squared_loss(F, second, cross) + penalty(lam, sp.Matrix([w]), sp.Matrix([a]))
     state = sp.Matrix([w, a])
@@ -150,4 +151,4 @@ def _prove_data_processing() -> None:
         b, delta = matrix("b", n, 1), matrix("d", n, 1)
         pairs = [(i, j) for i in range(n) for j in range(i)]
         squares = sum((b[i] * delta[j] - b[j] * delta[i]) ** 2 for i, j in pairs)
-        require_zero(f"T4(e) n = {n}", b.dot(b) * delta.dot(delta) - b.dot(delta) ** 2 - squares)
+        require_zero(f"T4(e) at n = {n}", b.dot(b) * delta.dot(delta) - b.dot(delta) ** 2 - squares)

@@ -68,7 +68,8 @@ THEOREM = Theorem(
         "equal residuals on the subclasses (psi law and gate equations; else its integral)",
         "the noise acts along the means (isotropic noise)",
     ),
-    sizes="psi: S = 2, 3, m = 1, 2, K = 1, 2, every sign pattern; gates: C = 2, 3; exponents for all S",
+    sizes="psi at (S, m, K) = (2,1,1), (2,2,1), (2,2,2), (3,1,1), every sign pattern; gates C = 2, 3; "
+    "exponents for all S",
     latex=(
         r"\mathrm{sep} \sim \varepsilon^{1 - \min(\kappa, \rho_S)}",
         r"\frac{d}{dt}\bigl(\psi(w_c) - \psi(w_{c'})\bigr) = \tfrac1C A^\top (r_c - r_{c'}) "
@@ -255,7 +256,7 @@ def _prove_psi(
     stretch: Callable[[sp.Expr], sp.Expr], S: int, m: int, K: int, negative: tuple[bool, ...]
 ) -> None:
     """Squared loss on S subclasses; phi and psi are linear on each sign pattern of W (m, S)."""
-    lam, C, alpha = sp.symbols("lambda C alpha", positive=True)
+    lam, C, alpha = sp.symbols("lambda C alpha")
     W, A, t = matrix("W", m, S), matrix("A", K, m), matrix("t", K, 1)
     slope = sp.Matrix(m, S, lambda j, c: alpha if negative[j * S + c] else 1)
     factor = slope.applyfunc(lambda s: stretch(alpha) if s == alpha else sp.Integer(1))
@@ -271,7 +272,7 @@ def _prove_psi(
 class Norm(sp.Function):
     """||w||: its derivatives are all that the proof needs, and a symbol of its own keeps the proof short."""
 
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
+    def fdiff(self, argindex: int) -> sp.Expr:
         """w_c / ||w||."""
         return self.args[argindex - 1] / self
 
@@ -279,9 +280,9 @@ class Norm(sp.Function):
 def _prove_gate(gate: Callable[[sp.Expr], sp.Expr], C: int) -> None:
     """One ReLU neuron, inputs N(e_c, sigma^2 I): E relu and E relu^2 (T1) give the loss, whose lowest order in the
     scale of the weights drives a and w as the gate equations say; the next is their square."""
-    sigma, a, scale = sp.symbols("sigma a scale", positive=True)
-    w = sp.symbols(f"w1:{C + 1}", real=True)
-    t = sp.symbols(f"t1:{C + 1}", real=True)
+    sigma, a, scale = sp.symbols("sigma a scale")
+    w = sp.symbols(f"w1:{C + 1}")
+    t = sp.symbols(f"t1:{C + 1}")
     norm = Norm(*w)
     h = [x / (sigma * norm) for x in w]
     density = [sp.exp(-(x**2) / 2) / sp.sqrt(2 * sp.pi) for x in h]
@@ -303,7 +304,7 @@ def _prove_gate(gate: Callable[[sp.Expr], sp.Expr], C: int) -> None:
 
 def _prove_leaky_coordinate(stretch: Callable[[sp.Expr], sp.Expr]) -> None:
     """dw'/dx = alpha while w' < 0: w' = 0 where the active coordinate has grown by v psi'(0-), gap v (1 + ...) then."""
-    alpha, v, x0, x = sp.symbols("alpha v x_0 x", positive=True)
+    alpha, v, x0, x = sp.symbols("alpha v x_0 x")
     closed = -v + alpha * (x - x0)
     opens = x0 + v * stretch(alpha)
     require_zero("T16 opening of a leaky gate", closed.subs(x, opens))

@@ -69,7 +69,8 @@ THEOREM = Theorem(
         "x_v is independent of the labels and of the rest of x (convex losses)",
         "the loss is convex (contraction)",
     ),
-    sizes="(L, visible, invisible) = (2,1,2), (3,1,1), (3,2,1), (4,1,1); L = 2, 3, 4 for (b); (m, n, K) in (c)",
+    sizes="(L, visible, invisible) = (2,1,2), (3,1,1), (3,2,1), (4,1,1); L = 2, 3, 4 in (b); "
+    "(m, n, K) = (1,2,1), (2,1,2), (2,2,2), (3,2,2) in (c), its contraction at m = 2, 3",
     latex=(
         r"R_l(t) = e^{-\lambda t} R_l(0), \quad \|h_l - h_l'\| \propto e^{-l \lambda t}",
         r"\dot W_v = -A^\top \bar H A W_v \Sigma_v - \lambda W_v, \quad \bar H = \mathbb{E}\,\nabla_f^2 \ell(f, t)",
@@ -136,7 +137,7 @@ def _product(layers: list[sp.Matrix]) -> sp.Matrix:
 def _prove_aligned(rate: Rate, depth: int, visible: int, invisible: int) -> None:
     """The gradient of the whole loss at an aligned state: block diagonal, with -lambda R_l in the invisible block."""
     r, n = visible, invisible
-    lam = sp.Symbol("lambda", real=True)
+    lam = sp.Symbol("lambda")
     layers = [matrix(f"W{i}", r + n, r + n) for i in range(1, depth)] + [matrix(f"W{depth}", r, r + n)]
     second = sp.diag(symmetric("P", r), symmetric("Q", n))
     cross = sp.Matrix.hstack(matrix("M", r, r), sp.zeros(r, n))
@@ -157,9 +158,9 @@ def _prove_aligned(rate: Rate, depth: int, visible: int, invisible: int) -> None
 
 def _prove_linearised(depth: int) -> None:
     """One visible and one invisible direction a layer, K = 1: the flow's derivative by eta at the converged mode."""
-    b, s, s_v, eta = sp.symbols("b s s_v eta", positive=True)
-    lam = sp.Symbol("lambda", positive=True)
-    p, q, R = (sp.symbols(f"{name}1:{depth + 1}", real=True) for name in "pqR")
+    b, s, s_v, eta = sp.symbols("b s s_v eta")
+    lam = sp.Symbol("lambda")
+    p, q, R = (sp.symbols(f"{name}1:{depth + 1}") for name in "pqR")
     symbols = [matrix(f"W{i}", 2, 2) for i in range(1, depth)] + [matrix(f"W{depth}", 1, 2)]
     cross = sp.Matrix(
         [[s * b**depth + lam * b ** (2 - depth), 0]]
@@ -183,9 +184,9 @@ def _prove_linearised(depth: int) -> None:
 def _prove_convex(velocity: Velocity, m: int, n: int, K: int) -> None:
     """For l = exp(c.f) the expectation over x_v is explicit, and the law linear in l: other losses are superpositions
     of exponentials with complex c (Fourier). base: what the rest of x contributes to c.f."""
-    lam = sp.Symbol("lambda", real=True)
+    lam = sp.Symbol("lambda")
     W_v, A, c, second_v = matrix("W", m, n), matrix("A", K, m), matrix("c", K, 1), symmetric("S", n)
-    base = sp.Symbol("base", real=True)
+    base = sp.Symbol("base")
     seen = (A * W_v).T * c
     expected = sp.exp(base + (seen.T * second_v * seen)[0] / 2)
     loss = expected + penalty(lam, W_v, A)
@@ -196,7 +197,7 @@ def _prove_convex(velocity: Velocity, m: int, n: int, K: int) -> None:
 
 def _prove_contraction(m: int) -> None:
     """T^T T falls by 2 s T^T A^T H A T, a square for H = B^T B; ln det T by s tr(A^T H A)."""
-    s = sp.Symbol("s", positive=True)
+    s = sp.Symbol("s")
     A, B, T = matrix("A", 2, m), matrix("B", 2, 2), matrix("T", m, m)
     G = A.T * B.T * B * A
     dT = -s * G * T

@@ -142,7 +142,7 @@ def prove(shrinkage: Callable[..., sp.Expr] | None = None) -> None:
 
 def _targets(K: int, S: int) -> tuple[sp.Matrix, sp.Symbol, dict[sp.Expr, sp.Expr]]:
     """Targets t_k as symbols (K, K) that share one squared norm: t_k0^2 is written by the others."""
-    T, norm = matrix("t", K, K), sp.Symbol("n", positive=True)
+    T, norm = matrix("t", K, K), sp.Symbol("n")
     one_norm = {T[k, 0] ** 2: norm**2 - sum(T[k, i] ** 2 for i in range(1, K)) for k in range(K)}
     return T, norm, one_norm
 
@@ -158,7 +158,7 @@ def _prove_minimum(shrinkage: Callable[..., sp.Expr], K: int, S: int) -> None:
     w = p - n with p = relu(w), n = relu(-w), p n = 0; ||w||^2 = p^2 + n^2.
     """
     C = K * S
-    lam = sp.Symbol("lambda", positive=True)
+    lam = sp.Symbol("lambda")
     T, norm, rules = _targets(K, S)
     c = shrinkage(lam, S, C, norm)
     P, N, A = matrix("p", 2, C), matrix("m", 2, C), matrix("a", K, 2)
@@ -175,13 +175,13 @@ def _prove_minimum(shrinkage: Callable[..., sp.Expr], K: int, S: int) -> None:
         squares += lam / 2 * sum(e**2 for e in A[:, j] - v) + lam / 2 * sum(e**2 for e in N[j, :])
         squares += lam / 2 * (spread + overlap / (S * norm**2))
     difference = loss - norm**2 * c * (1 - c / 2) - squares
-    require_zero(f"T9 global minimum at K = {K}, S = {S}", _reduced(difference, rules))
+    require_zero(f"T9 global minimum at K, S = {K, S}", _reduced(difference, rules))
 
 
 def _prove_rest_point(shrinkage: Callable[..., sp.Expr], K: int, S: int) -> None:
     """Full neurons, one for each coarse class, a_k = sqrt(S) u t_k/||t||, sqrt(S) u^2 = (1 - c) ||t||: no velocity."""
     C = K * S
-    lam, u = sp.symbols("lambda u", positive=True)
+    lam, u = sp.symbols("lambda u")
     T, norm, rules = _targets(K, S)
     W, A = matrix("w", K, C), matrix("a", K, K)
     # Open gates alone: the others are closed, at w = 0.
@@ -195,16 +195,16 @@ def _prove_rest_point(shrinkage: Callable[..., sp.Expr], K: int, S: int) -> None
     for variables in (W, A):
         velocity = gradient(loss, variables).subs(rest).subs(lam, balance)
         for entry in velocity:
-            require_zero(f"T9 rest point at K = {K}, S = {S}", _reduced(entry, rules))
+            require_zero(f"T9 rest point at K, S = {K, S}", _reduced(entry, rules))
 
 
 def _prove_leaky_minimum(shrinkage: Callable[..., sp.Expr], S: int) -> None:
     """Slope a, targets +-1, one neuron: h = p - a n. With X = sum_+ p + a sum_- n, Y = sum_- p + a sum_+ n >= 0,
     sum_c t_c h_c = X - Y, and s (||w||^2) - (X - Y)^2 for s = S (1 + a^2) is Lagrange's squares and 2 X Y."""
     C = 2 * S
-    lam, a = sp.symbols("lambda a", positive=True)
-    out = sp.Symbol("b", real=True)
-    p, n = sp.symbols(f"p:{C}", nonnegative=True), sp.symbols(f"n:{C}", nonnegative=True)
+    lam, a = sp.symbols("lambda a")
+    out = sp.Symbol("b")
+    p, n = sp.symbols(f"p:{C}"), sp.symbols(f"n:{C}")
     s = S * (1 + a**2)
     c = shrinkage(lam, s, C, sp.Integer(1))
     t = [1 if x < S else -1 for x in range(C)]
@@ -232,15 +232,15 @@ def _prove_gap(shrinkage: Callable[..., sp.Expr], S: int) -> None:
     The flow of the loss linearised in (x, y) has y ~ e^{-2 mu t} and x = X y, which gives the gap.
     """
     C = 2 * S
-    lam = sp.Symbol("lambda", positive=True)
+    lam = sp.Symbol("lambda")
     patterns = [tuple(range(S)), *combinations(range(S), S - 1)]
-    w = {(Q, x): sp.Symbol(f"w_{'_'.join(map(str, Q))}_{x}", positive=True) for Q in patterns for x in Q}
-    a = {Q: sp.Symbol(f"a_{'_'.join(map(str, Q))}", positive=True) for Q in patterns}
+    w = {(Q, x): sp.Symbol(f"w_{'_'.join(map(str, Q))}_{x}") for Q in patterns for x in Q}
+    a = {Q: sp.Symbol(f"a_{'_'.join(map(str, Q))}") for Q in patterns}
     f = [sum(a[Q] * w[Q, x] for Q in patterns if x in Q) for x in range(S)]
     loss = sum((e - 1) ** 2 for e in f) / (2 * C)
     loss += sum(penalty(lam, sp.Matrix([a[Q], *(w[Q, x] for x in Q)])) for Q in patterns)
     full, part = patterns[0], patterns[1]
-    E, e = sp.symbols("E e", positive=True)  # u^2 of either kind
+    E, e = sp.symbols("E e")  # u^2 of either kind
     state = {a[Q]: sp.sqrt(len(Q) * (E if full == Q else e)) for Q in patterns}
     state |= {w[Q, x]: sp.sqrt(E if full == Q else e) for Q in patterns for x in Q}
     growth = [sp.expand(-sp.diff(loss, w[Q, 0]).subs(state) / state[w[Q, 0]]) for Q in (full, part)]

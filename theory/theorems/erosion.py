@@ -125,8 +125,8 @@ def prove(rate: Callable[..., sp.Expr] | None = None) -> None:
 def _one_class(S: int, pi: list[sp.Expr], norm: sp.Symbol, lam: sp.Symbol) -> tuple[sp.Expr, dict, dict]:
     """Loss of one coarse class along its target, one neuron for each subset Q of the S fine classes; its weights."""
     subsets = [Q for q in range(1, S + 1) for Q in combinations(range(S), q)]
-    w = {(Q, c): sp.Symbol(f"w_{'_'.join(map(str, Q))}_{c}", positive=True) for Q in subsets for c in Q}
-    a = {Q: sp.Symbol(f"a_{'_'.join(map(str, Q))}", positive=True) for Q in subsets}
+    w = {(Q, c): sp.Symbol(f"w_{'_'.join(map(str, Q))}_{c}") for Q in subsets for c in Q}
+    a = {Q: sp.Symbol(f"a_{'_'.join(map(str, Q))}") for Q in subsets}
     f = [sum(a[Q] * w[Q, c] for Q in subsets if c in Q) for c in range(S)]
     loss = sum(pi[c] * (f[c] - norm) ** 2 for c in range(S)) / 2
     loss += sum(penalty(lam, sp.Matrix([a[Q], *(w[Q, c] for c in Q)])) for Q in subsets)
@@ -138,13 +138,13 @@ def _prove_rate(rate: Callable[..., sp.Expr], S: int) -> None:
 
     sep^2 is to leading order u_{S-1}^2 over u_S^2: ln sep moves as ln u_{S-1} - ln u_S. Above lambda_c all u -> 0.
     """
-    norm, lam, u, C = sp.symbols("n lambda u C", positive=True)
+    norm, lam, u, C = sp.symbols("n lambda u C")
     loss, w, a = _one_class(S, [1 / C] * S, norm, lam)
     full = tuple(range(S))
     for rest_energy in ((norm - lam * C / sp.sqrt(S)) / sp.sqrt(S), sp.Integer(0)):
         growth = {}
         for Q in a:
-            small = sp.Symbol("v", positive=True)
+            small = sp.Symbol("v")
             state = {a[P]: 0 for P in a} | dict.fromkeys(w.values(), 0)
             state |= {a[full]: sp.sqrt(S) * u} | {w[full, c]: u for c in full}
             if full != Q:
@@ -179,8 +179,8 @@ def _growth_of_full(S: int, norm: sp.Symbol, lam: sp.Symbol, u: sp.Symbol, C: sp
 
 def _prove_limit(S: int) -> None:
     """Unequal pi_c: at w_c = d_c a/lambda the full neuron rests, if f_c = P d_c/lambda and sum d_c^2 = lambda^2."""
-    norm, lam, a = sp.symbols("n lambda a", positive=True)
-    pi = list(sp.symbols(f"pi1:{S + 1}", positive=True))
+    norm, lam, a = sp.symbols("n lambda a")
+    pi = list(sp.symbols(f"pi1:{S + 1}"))
     w = matrix("w", 1, S)
     loss = sum(pi[c] * (a * w[c] - norm) ** 2 for c in range(S)) / 2 + penalty(lam, w, sp.Matrix([a]))
     d = [pi[c] * norm / (1 + pi[c] * a**2 / lam) for c in range(S)]
@@ -196,7 +196,7 @@ def _prove_limit(S: int) -> None:
 def _prove_linear(C: int) -> None:
     """Linear, K = 2: W = r v^T, A = b r^T with v_c = t_c/sqrt C rests at s b^2 = sigma - lambda, s = 1/C,
     sigma = 1/sqrt C; any w orthogonal to v off r decays at lambda."""
-    lam, b, x = sp.symbols("lambda b x", positive=True)
+    lam, b, x = sp.symbols("lambda b x")
     t = [-1] * (C // 2) + [1] * (C // 2)
     W, A = matrix("w", 2, C), matrix("a", 1, 2)
     loss = sum(((A * W[:, c])[0] - t[c]) ** 2 for c in range(C)) / (2 * C) + penalty(lam, W, A)

@@ -182,7 +182,7 @@ def prove(invariant: Claim | None = None) -> None:
 
 def _prove_invariant(invariant: Claim, K: int, d: int) -> None:
     """Any differentiable loss acts through R = dL/dF; in range W(0) the width is d."""
-    lam, dt = sp.symbols("lambda dt", real=True)
+    lam, dt = sp.symbols("lambda dt")
     W, A, R = matrix("W", d, d), matrix("A", K, d), matrix("R", K, d)
     F = A * W
     loss = sum(R[k, a] * F[k, a] for k in range(K) for a in range(d)) + penalty(lam, W, A)
@@ -193,8 +193,8 @@ def _prove_invariant(invariant: Claim, K: int, d: int) -> None:
 
 def _prove_remainder(invariant: Claim, K: int, d: int) -> None:
     """W_r W_r^T = c^2 (I - P_A) and W_r F^T = 0, from W W^T = A^T A + c^2 I; A is lower triangular, by a rotation."""
-    c = sp.Symbol("c", positive=True)
-    A = sp.Matrix(K, d, lambda i, j: sp.Symbol(f"A_{i}{j}", real=True) if j <= i else 0)
+    c = sp.Symbol("c")
+    A = sp.Matrix(K, d, lambda i, j: sp.Symbol(f"A_{i}{j}") if j <= i else 0)
     second = c**2 * sp.eye(d) - invariant(sp.zeros(d, d), A)
     outside = sp.eye(d) - A.T * (A * A.T).inv() * A
     at = f"T12(a) remainder at {K, d}"
@@ -206,7 +206,7 @@ def _prove_commuting(seen: int, unseen: int, m: int, K: int) -> None:
     """G Y^T = Y^T B makes range(X Y^T) invariant under Sigma = X X^T/n: Sigma X Y^T = X Y^T B/n. In a basis that lists
     it first, A W_v and W_u^T W_v stay 0 if they start at 0: their derivatives are combinations of themselves, for the
     squared loss and for any dL/dF = [R, 0]. So F = [A W_u, 0]."""
-    lam = sp.Symbol("lambda", real=True)
+    lam = sp.Symbol("lambda")
     W, A = matrix("W", m, seen + unseen), matrix("A", K, m)
     S_u, S_v = symmetric("P", seen), symmetric("Q", unseen)
     M, R = matrix("M", K, seen), matrix("R", K, seen)
@@ -232,10 +232,10 @@ def _prove_commuting(seen: int, unseen: int, m: int, K: int) -> None:
 def _prove_ridge(d: int) -> None:
     """In the eigenbasis of Sigma: W = r w^T, A = alpha r^T with w_i = alpha M_i/(alpha^2 s_i + lambda) is at rest if
     ||w|| = alpha; F = alpha w is then ridge with penalty lambda/alpha^2, and ||F|| = alpha^2 = b."""
-    lam, alpha = sp.symbols("lambda alpha", positive=True)
-    s = sp.symbols(f"s1:{d + 1}", nonnegative=True)
-    w = sp.symbols(f"w1:{d + 1}", real=True)
-    angle = sp.Symbol("angle", real=True)
+    lam, alpha = sp.symbols("lambda alpha")
+    s = sp.symbols(f"s1:{d + 1}")
+    w = sp.symbols(f"w1:{d + 1}")
+    angle = sp.Symbol("angle")
     r = sp.Matrix([sp.cos(angle), sp.sin(angle)])
     M = sp.Matrix([[w[i] * (alpha**2 * s[i] + lam) / alpha for i in range(d)]])
     W, A = matrix("W", 2, d), matrix("A", 1, 2)

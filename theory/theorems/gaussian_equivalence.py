@@ -100,8 +100,8 @@ def _statistics(
 
 def _prove_linear(statistics: Statistics, each: int, classes: int, d: int, m: int, K: int) -> None:
     """Classes of `each` samples, class c counted with weight pi_c: any data with rational weights and more."""
-    lam = sp.Symbol("lambda", real=True)
-    pi = list(sp.symbols(f"pi:{classes}", positive=True))
+    lam = sp.Symbol("lambda")
+    pi = list(sp.symbols(f"pi:{classes}"))
     W, A = matrix("W", m, d), matrix("A", K, m)
     samples = [[matrix(f"x{c}_{i}", d, 1) for i in range(each)] for c in range(classes)]
     targets = [matrix(f"t{c}", K, 1) for c in range(classes)]
@@ -132,15 +132,15 @@ def _phi(x: sp.Expr) -> sp.Expr:
 def _prove_mixture() -> None:
     """(b) for one neuron and two components: the loss on the mixture is the components' average, each
     with its own E relu and gate probability, as T1 has them."""
-    u, s, h = sp.symbols("u s h", positive=True)
+    u, s, h = sp.symbols("u s h")
     for sign in (-1, 1):
         gate = sp.integrate(_phi(u), (u, -sign * h, sp.oo))
         relu = sp.integrate((sign * h + u) * _phi(u), (u, -sign * h, sp.oo)) * s
         cdf = (1 + sp.erf(sign * h / sp.sqrt(2))) / 2
         require_zero("T13(b) gate", gate.rewrite(sp.erf) - cdf)
         require_zero("T13(b) mean", relu.rewrite(sp.erf) - s * (sign * h * cdf + _phi(h)))
-    a, t, p = sp.symbols("a t p", real=True)
-    moments = [sp.symbols(f"m{r} q{r}", real=True) for r in (0, 1)]  # E relu, E relu^2 of each component
+    a, t, p = sp.symbols("a t p")
+    moments = [sp.symbols(f"m{r} q{r}") for r in (0, 1)]  # E relu, E relu^2 of each component
     whole = [p * x + (1 - p) * y for x, y in zip(*moments, strict=True)]
     losses = [(a**2 * q - 2 * a * t * m + t**2) / 2 for m, q in (*moments, whole)]
     require_zero("T13(b) loss of a mixture", losses[2] - p * losses[0] - (1 - p) * losses[1])
@@ -152,8 +152,8 @@ def _prove_skew(skew_error: Callable[..., tuple[sp.Expr, sp.Expr]]) -> None:
     The excess of E (u + h)^p 1(u > -h) is int_{-h} (u + h)^p tilt phi du: by Leibniz's rule each derivative by h lowers
     p by one, the next after the last leaves p! tilt(-h) phi(h), and all of them vanish at h = -infinity.
     """
-    u, g, h = sp.symbols("u g h", real=True)
-    s = sp.Symbol("s", positive=True)
+    u, g, h = sp.symbols("u g h")
+    s = sp.Symbol("s")
     tilt = g * (u**3 - 3 * u) / 6
     for power, value in ((0, 1), (1, 0), (2, 1), (3, g)):
         moment = sp.integrate(sp.expand(u**power * (1 + tilt)) * _phi(u), (u, -sp.oo, sp.oo))

@@ -101,15 +101,15 @@ def predict_arc_sine(Q: ArrayLike) -> Array:
     return 2 / np.pi * np.arcsin(2 * second / np.outer(D, D))
 
 
-h, k = sp.symbols("h k", real=True)
-r = sp.Symbol("r", real=True)
+h, k = sp.symbols("h k")
+r = sp.Symbol("r")
 q = sp.sqrt(1 - r**2)
 
 
 class F2(sp.Function):
     """P(X < h, Y < k) at correlation r, known by its derivatives, proved from the density's heat equations."""
 
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
+    def fdiff(self, argindex: int) -> sp.Expr:
         """phi(h) Phi((k - r h)/q), its mirror image, and the density at (h, k)."""
         h, k, r = self.args
         q = sp.sqrt(1 - r**2)
@@ -183,14 +183,14 @@ def _prove_heat_equations() -> None:
     }.items():
         require_zero(claim, sp.cancel(sp.together(difference)))
     # F2's derivatives: by r from dp/dQ_12, by h the density integrated over y < k, by completing the square.
-    y = sp.Symbol("y", real=True)
+    y = sp.Symbol("y")
     slice_ = _pdf(h) * sp.diff(_cdf((y - r * h) / q), y)
     require_zero("T1 dF2/dh", sp.simplify(_density(h, y, r) / slice_) - 1)
 
 
 def _prove_rectified_mean() -> None:
     """By dE/db = P(z > 0) for the mean, dE/db = 2 E relu(z) for the square; both vanish at b = -oo."""
-    b, s = sp.Symbol("b", real=True), sp.Symbol("s", positive=True)
+    b, s = sp.Symbol("b"), sp.Symbol("s")
     mean = b * _cdf(b / s) + s * _pdf(b / s)
     square = (b**2 + s**2) * _cdf(b / s) + b * s * _pdf(b / s)
     require_zero("T1(a) mean", sp.diff(mean, b) - _cdf(b / s))
@@ -210,9 +210,9 @@ def _prove_rectified_product(product: Callable[..., sp.Expr]) -> None:
 def _prove_price(product: Callable[..., sp.Expr]) -> None:
     """At r = sin u the integral is int_0^r (r - x) density(x) dx: its second derivative by r is the density, as that
     of Cov is; both sides vanish at r = 0, with slope Phi(h) Phi(k)."""
-    u = sp.Symbol("u", positive=True)
+    u = sp.Symbol("u")
     integrand = sp.exp(-(h**2 + k**2 - 2 * h * k * sp.sin(u)) / (2 * sp.cos(u) ** 2)) / (2 * sp.pi)
-    x = sp.Symbol("x", real=True)
+    x = sp.Symbol("x")
     by_x = (integrand / sp.cos(u)).subs(sp.cos(u), sp.sqrt(1 - x**2)).subs(sp.sin(u), x)  # dx = cos u du
     require_zero("T1(b) substitution", sp.simplify(by_x / _density(h, k, x)) - 1)
     curvature = sp.diff(F2(h, k, r), r)  # of Cov, by (a)
@@ -223,7 +223,7 @@ def _prove_price(product: Callable[..., sp.Expr]) -> None:
 
 def _prove_leaky() -> None:
     """Bilinear in phi = a z + (1 - a) relu, with Cov(z_1, relu(z_2)) = Q_12 Phi(h_2): heat equation with g' = 1."""
-    a, Q, P1, P2, C = sp.symbols("a Q_12 Phi_1 Phi_2 Cov_relu", real=True)
+    a, Q, P1, P2, C = sp.symbols("a Q_12 Phi_1 Phi_2 Cov_relu")
     table = {(0, 0): Q, (0, 1): Q * P2, (1, 0): Q * P1, (1, 1): C}  # 0: z, 1: relu
     share = (a, 1 - a)
     total = sum(share[i] * share[j] * table[i, j] for i in (0, 1) for j in (0, 1))
@@ -245,7 +245,7 @@ def _prove_square() -> None:
 def _prove_erf(gain: Callable[[sp.Expr], sp.Expr]) -> None:
     """The mean solves the heat equation in (b, s^2) from erf(b); the product solves that in Q_12 from the means'."""
     b, c = sp.symbols("b c", real=True)
-    v, w, Q = sp.Symbol("v", positive=True), sp.Symbol("w", positive=True), sp.Symbol("Q_12", real=True)
+    (v, w), Q = sp.symbols("v w", positive=True), sp.Symbol("Q_12")
     mean = sp.erf(b / sp.sqrt(gain(v)))
     require_zero("T1(e) heat", sp.simplify(sp.diff(mean, v) - sp.diff(mean, b, 2) / 2))
     require_zero("T1(e) start", mean.subs(v, 0) - sp.erf(b))
@@ -259,8 +259,8 @@ def _prove_erf(gain: Callable[[sp.Expr], sp.Expr]) -> None:
 
 def _prove_derivatives() -> None:
     """(f) for ReLU, from (a) by the chain rule through h, k, r; dG/dQ_12 = F2 is (a)'s slope."""
-    b1, b2, r_ = sp.symbols("b_1 b_2 r", real=True)
-    s1, s2 = sp.symbols("s_1 s_2", positive=True)
+    b1, b2, r_ = sp.symbols("b_1 b_2 r")
+    s1, s2 = sp.symbols("s_1 s_2")
     q_ = sp.sqrt(1 - r_**2)
     Q12 = r_ * s1 * s2
     G = s1 * s2 * _product(b1 / s1, b2 / s2, r_)

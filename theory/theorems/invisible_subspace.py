@@ -107,7 +107,7 @@ def prove(law: Callable[..., sp.Matrix] | None = None) -> None:
 
 def _prove_velocity(law: Callable[..., sp.Matrix], invisible: int, visible: int, m: int, K: int) -> None:
     """In a basis that lists V first: Sigma is block diagonal (V is invariant) and M vanishes on V."""
-    lam = sp.Symbol("lambda", real=True)
+    lam = sp.Symbol("lambda")
     W, A = matrix("W", m, invisible + visible), matrix("A", K, m)
     second_v, second_u = symmetric("P", invisible), symmetric("Q", visible)
     cross = sp.Matrix.hstack(sp.zeros(K, invisible), matrix("M", K, visible))
@@ -120,7 +120,7 @@ def _prove_velocity(law: Callable[..., sp.Matrix], invisible: int, visible: int,
 
 def _prove_transport(law: Callable[..., sp.Matrix], m: int) -> None:
     """Along an eigenvector: e^{-lambda t} T w solves the law; T^T T decreases; ln det T falls at s ||A||^2."""
-    lam, s, t = sp.symbols("lambda s t", real=True)
+    lam, s, t = sp.symbols("lambda s t")
     A, T, w = matrix("A", 1, m), matrix("T", m, m), matrix("w", m, 1)
     dT = -s * A.T * A * T
     state = sp.exp(-lam * t) * T * w

@@ -128,7 +128,7 @@ def _zeros(n: int) -> sp.Matrix:
 
 def _prove_law(claim: Callable[[sp.Matrix], sp.Matrix], m: int, d: int, K: int) -> None:
     """d/dt (e^{-lambda t} Z_0 U) = Z (generator - lambda), which must be the flow of the loss; and T2 from it."""
-    lam = sp.Symbol("lambda", real=True)
+    lam = sp.Symbol("lambda")
     W, A = matrix("W", m, d), matrix("A", K, m)
     outputs = list(A * W)
     loss = AnyLoss(*outputs) + penalty(lam, W, A)

@@ -65,7 +65,8 @@ THEOREM = Theorem(
         "the residual falls with the margin, to below C lambda/sqrt S (the rate; not the law in F)",
         "lambda = 0 (sep as a power of eps and F; else F e^{2 lambda t} for F)",
     ),
-    sizes="S = 2, 3 with every subset of fine classes and any loss, outputs K = 1, 2, 3; softmax K = 2..5; rates all S",
+    sizes="any loss at (S, K) = (2,1), (3,1), (2,2), (2,3) with every subset of fine classes; softmax K = 2, 3, 4, 5; "
+    "rates for all S",
     latex=(
         r"\frac{d \ln u}{dt} = \frac{\sqrt q}{C}\, r(F) - \lambda, \quad |r(F_\infty)| = \frac{C \lambda}{\sqrt S}",
         r"F_\infty = \ln\Bigl(\frac{\sqrt S}{C \lambda} - 1\Bigr), \quad \lambda_c = \frac{\sqrt S}{2C}"
@@ -204,19 +205,19 @@ def prove(rest: Callable[..., sp.Expr] | None = None) -> None:
 class AnyLoss(sp.Function):
     """A differentiable loss of the outputs: all that is known are the names of its derivatives, -R_k."""
 
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
+    def fdiff(self, argindex: int) -> sp.Expr:
         """Minus the residual, as a function of the same outputs."""
         return -sp.Function(f"R{argindex}")(*self.args)
 
 
 def _prove_growth(rest: Callable[..., sp.Expr], S: int, outputs: int) -> None:
     """One coarse class, n_Q neurons for every subset Q; the gradient at the aligned state, and where it is zero."""
-    C, lam, r = sp.symbols("C lambda r", positive=True)
+    C, lam, r = sp.symbols("C lambda r")
     subsets = [Q for q in range(1, S + 1) for Q in combinations(range(S), q)]
-    u, n = sp.symbols(f"u1:{S + 1}", positive=True), sp.symbols(f"n1:{S + 1}", positive=True)
+    u, n = sp.symbols(f"u1:{S + 1}"), sp.symbols(f"n1:{S + 1}")
     v = _unit_vector(outputs)
-    w = {(Q, c): sp.Symbol(f"w_{Q}_{c}", positive=True) for Q in subsets for c in Q}
-    a = {(Q, k): sp.Symbol(f"a_{Q}_{k}", real=True) for Q in subsets for k in range(outputs)}
+    w = {(Q, c): sp.Symbol(f"w_{Q}_{c}") for Q in subsets for c in Q}
+    a = {(Q, k): sp.Symbol(f"a_{Q}_{k}") for Q in subsets for k in range(outputs)}
     loss = sp.Integer(0)
     for c in range(S):
         f = [sum(n[len(Q) - 1] * a[Q, k] * w[Q, c] for Q in subsets if c in Q) for k in range(outputs)]
@@ -237,9 +238,9 @@ def _prove_growth(rest: Callable[..., sp.Expr], S: int, outputs: int) -> None:
             lambda e: e.func.__name__ in along, lambda e: _at(e, margin, v) * along[e.func.__name__]
         )
         growth = sp.sqrt(len(Q)) * r / C - lam
-        require_zero(f"T15 growth at S = {S}, K = {outputs}, Q = {Q}", velocity - growth * value)
+        require_zero(f"T15 growth at S, K = {S, outputs}, Q = {Q}", velocity - growth * value)
         if len(Q) == S:
-            require_zero(f"T15 rest at S = {S}, K = {outputs}", velocity.subs(r, rest(S, C, lam)))
+            require_zero(f"T15 rest at S, K = {S, outputs}", velocity.subs(r, rest(S, C, lam)))
 
 
 def _at(residual: sp.Expr, margin: sp.Expr, v: list[sp.Expr]) -> int:
@@ -259,7 +260,7 @@ def _unit_vector(outputs: int) -> list[sp.Expr]:
 
 def _prove_logistic(rest: Callable[..., sp.Expr]) -> None:
     """The residual of ln(1 + e^-F), its value at the claimed margin, its fall, and the critical weight decay."""
-    F, S, C, lam = sp.symbols("F S C lambda", positive=True)
+    F, S, C, lam = sp.symbols("F S C lambda")
     r = -sp.diff(sp.log(1 + sp.exp(-F)), F)
     require_zero("T15 logistic residual", r - 1 / (1 + sp.exp(F)))
     end = sp.log(sp.sqrt(S) / (C * lam) - 1)
@@ -270,11 +271,11 @@ def _prove_logistic(rest: Callable[..., sp.Expr]) -> None:
 
 def _prove_softmax(rest: Callable[..., sp.Expr], K: int) -> None:
     """The residual of ln sum_l exp(f_l) - f_1 at f = F v_1, entry by entry."""
-    F, S, C, lam = sp.symbols("F S C lambda", positive=True)
-    outputs, v = sp.symbols(f"f1:{K + 1}", real=True), _unit_vector(K)
+    F, S, C, lam = sp.symbols("F S C lambda")
+    outputs, v = sp.symbols(f"f1:{K + 1}"), _unit_vector(K)
     loss = sp.log(sum(sp.exp(f) for f in outputs)) - outputs[0]
     norm = sp.sqrt(sp.Rational(K - 1, K))
-    x = sp.Symbol("x", positive=True)  # e^(-F/norm): all outputs but the first are lower by F/norm
+    x = sp.Symbol("x")  # e^(-F/norm): all outputs but the first are lower by F/norm
     p = 1 / (1 + (K - 1) * x)
     r = (1 - p) / norm
     for k in range(K):
@@ -302,7 +303,7 @@ def _prove_rate(rest: Callable[..., sp.Expr]) -> None:
     require_zero("T15 rate above critical", erosion(r0) - r0 * sp.sqrt(S) / C * factor)
     r = sp.Function("r")
     flow = 2 * F * (sp.sqrt(S) * r(F) / C - lam)  # d(sqrt S u^2)/dt = 2 F d ln u/dt
-    fall = sp.Symbol("r_prime", real=True)  # named first: a constant put for r(F) would have no derivative
+    fall = sp.Symbol("r_prime")  # named first: a constant put for r(F) would have no derivative
     slope = sp.diff(flow, F).subs(sp.diff(r(F), F), fall).subs(r(F), rest(S, C, lam))
     require_zero("T15 settling", slope - 2 * F * fall * sp.sqrt(S) / C)
 
@@ -310,7 +311,7 @@ def _prove_rate(rest: Callable[..., sp.Expr]) -> None:
 def _prove_law() -> None:
     """sep^2 = 2 G^(2 sqrt(S-1))/G^(2 sqrt S), where F = sqrt S eps^2 G^(2 sqrt S) e^(-2 lambda t)."""
     S, eps, F, t = sp.symbols("S epsilon F t", positive=True)
-    lam = sp.Symbol("lambda", nonnegative=True)
+    lam = sp.Symbol("lambda")
     log_growth = (sp.log(F) + 2 * lam * t - 2 * sp.log(eps) - sp.log(S) / 2) / (2 * sp.sqrt(S))
     log_sep = sp.log(2) / 2 + (sp.sqrt(S - 1) - sp.sqrt(S)) * log_growth
     exponent = 1 - sp.sqrt((S - 1) / S)
@@ -321,9 +322,9 @@ def _prove_law() -> None:
 
 def _prove_unequal() -> None:
     """One neuron on two subclasses: at rest lambda w_c = a d_c and lambda a = sum w_c d_c, so sum d_c^2 = lambda^2."""
-    lam, a = sp.symbols("lambda a", positive=True)
-    w, pi = sp.symbols("w1:3", positive=True), sp.symbols("pi1:3", positive=True)
-    d = sp.symbols("d1:3", positive=True)
+    lam, a = sp.symbols("lambda a")
+    w, pi = sp.symbols("w1:3"), sp.symbols("pi1:3")
+    d = sp.symbols("d1:3")
     loss = sum(pi[c] * AnyLoss(a * w[c]) for c in range(2)) + penalty(lam, sp.Matrix([a, *w]))
     pull = {sp.Function("R1")(a * w[c]): d[c] / pi[c] for c in range(2)}
     rest = {w[c]: a * d[c] / lam for c in range(2)}

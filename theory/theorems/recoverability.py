@@ -174,7 +174,7 @@ def _prove_rules(d: int) -> None:
 
 def _prove_optimum(equal_priors: sp.Expr | None) -> None:
     """A score N(+-Delta^2/2, Delta^2) cut at -l, the log posterior ratio's zero, and that no other cut is better."""
-    cut, y = sp.symbols("cut y", real=True)
+    cut, y = sp.symbols("cut y")
     delta, p, odds = sp.symbols("Delta p odds", positive=True)
     normal = sp.exp(-((y - delta**2 / 2) ** 2) / (2 * delta**2)) / (delta * sp.sqrt(2 * sp.pi))
     hit = sp.integrate(normal, (y, -cut, sp.oo))
@@ -189,7 +189,7 @@ def _prove_optimum(equal_priors: sp.Expr | None) -> None:
 def _prove_equality(d: int) -> None:
     """(delta^T Cov^-1 delta)(delta^T Cov delta) - ||delta||^4 in Cov's eigenbasis: a sum of squares that vanishes
     iff all variances along which delta has a component are equal."""
-    delta, v = matrix("delta", d, 1), sp.symbols(f"v:{d}", positive=True)
+    delta, v = matrix("delta", d, 1), sp.symbols(f"v:{d}")
     gap = sum(delta[i] ** 2 / v[i] for i in range(d)) * sum(delta[i] ** 2 * v[i] for i in range(d))
     gap -= sum(x**2 for x in delta) ** 2
     squares = sum(
@@ -200,7 +200,7 @@ def _prove_equality(d: int) -> None:
 
 def _prove_folded() -> None:
     """E|X|, from the density of one class; the other gives the same."""
-    a, s, z = sp.symbols("a s z", positive=True)
+    a, s, z = sp.symbols("a s z")
     positive = sp.integrate((a + s * z) * _phi(z), (z, -a / s, sp.oo))
     negative = sp.integrate((a + s * z) * _phi(z), (z, -sp.oo, -a / s))
     require_zero("T10(c) E|X|", (positive - negative).rewrite(sp.erf) - _folded(a, s))
@@ -221,7 +221,7 @@ def _prove_rest_point(d: int) -> None:
     std = sp.sqrt(sum(m[i] * cov[i, j] * m[j] for i in range(d) for j in range(d)))
     descent = -gradient(sum(e**2 for e in m) - 2 * _folded(mean, std), m) / 2
     claim = delta / 2 * (1 - 2 * _Phi(-mean / std)) + 2 * _phi(mean / std) * cov * m / std
-    a, s = sp.symbols("a s", positive=True)  # plain names: SymPy simplifies nested roots slowly
+    a, s = sp.symbols("a s")  # plain names: SymPy simplifies nested roots slowly
     require_zero(f"T10(c) rest point at d = {d}", (descent - (claim - m)).subs({std: s, mean: a}))
 
 

@@ -57,7 +57,8 @@ THEOREM = Theorem(
         "a small start, as `guaranteed` says (c)",
         "logistic loss, or equal pi_c nu_c^2 within a coarse class (c, for gates of a_j's sign)",
     ),
-    sizes="(C, m, K) = (2,2,1), (3,2,2), (4,1,3) with every pattern of gates; the closing time for all sizes",
+    sizes="(C, m, K) = (2,2,1), (3,2,2), (4,1,3) with every pattern of gates; n = 1, 2, 3 open gates in (b); "
+    "the closing time for all sizes",
     latex=(
         r"\dot w_{jc} = \pi_c \nu_c^2\, [w_{jc} > 0]\; g_c \cdot a_j - \lambda w_{jc}",
         r"w_{jc}(0) \le 0 \;\Rightarrow\; w_{jc}(t) = e^{-\lambda t} w_{jc}(0)",
@@ -142,8 +143,8 @@ def prove(velocity: Callable[..., sp.Expr] | None = None) -> None:
 
 def _prove_velocity(velocity: Callable[..., sp.Expr], C: int, m: int, K: int) -> None:
     """Means nu_c e_c in C + 1 dimensions (a rotation gives any orthogonal means); each gate a symbol, 0 or 1."""
-    lam = sp.Symbol("lambda", real=True)
-    pi, nu = sp.symbols(f"pi:{C}", positive=True), sp.symbols(f"nu:{C}", positive=True)
+    lam = sp.Symbol("lambda")
+    pi, nu = sp.symbols(f"pi:{C}"), sp.symbols(f"nu:{C}")
     W, A, gates = matrix("W", m, C + 1), matrix("A", K, m), matrix("gate", m, C)
     y = matrix("y", K, 1)
     loss, force = penalty(lam, W, A), sp.zeros(K, C)
@@ -169,7 +170,7 @@ def _prove_velocity(velocity: Callable[..., sp.Expr], C: int, m: int, K: int) ->
 
 def _prove_frozen(velocity: Callable[..., sp.Expr]) -> None:
     """(a): behind a closed gate e^{-lambda t} w solves the flow, whatever pushes."""
-    lam, t, w, scale, force = sp.symbols("lambda t w s F", real=True)
+    lam, t, w, scale, force = sp.symbols("lambda t w s F")
     path = sp.exp(-lam * t) * w
     require_zero("T6 frozen", sp.diff(path, t) - velocity(0, scale, force, path, lam))
 
@@ -177,25 +178,25 @@ def _prove_frozen(velocity: Callable[..., sp.Expr]) -> None:
 def _prove_sign(velocity: Callable[..., sp.Expr]) -> None:
     """(b): in v_c = w_jc/nu_c > 0, p_c = pi_c nu_c: (da/dt + lambda a)^2 = (sum_c p_c g_c v_c)^2 is at most
     sum (p_c g_c)^2 sum v_c^2 (Lagrange's identity), and sum v_c^2 - a^2 decays at 2 lambda, so stays <= 0."""
-    lam, a = sp.symbols("lambda a", real=True)
+    lam, a = sp.symbols("lambda a")
     for n in (1, 2, 3):
-        p, v = sp.symbols(f"p:{n}", positive=True), sp.symbols(f"v:{n}", positive=True)
-        nu, g = sp.symbols(f"nu:{n}", positive=True), sp.symbols(f"g:{n}", real=True)
+        p, v = sp.symbols(f"p:{n}"), sp.symbols(f"v:{n}")
+        nu, g = sp.symbols(f"nu:{n}"), sp.symbols(f"g:{n}")
         da = sum(p[c] * g[c] * v[c] for c in range(n)) - lam * a
         dv = [velocity(1, p[c] * nu[c], g[c] * a, nu[c] * v[c], lam) / nu[c] for c in range(n)]
         excess = sum(x**2 for x in v) - a**2
         change = 2 * sum(v[c] * dv[c] for c in range(n)) - 2 * a * da
-        require_zero(f"T6 balance at {n} open gates", change + 2 * lam * excess)
+        require_zero(f"T6 balance at n = {n} open gates", change + 2 * lam * excess)
         pairs = [(c, k) for c in range(n) for k in range(c)]
         squares = sum((p[c] * g[c] * v[k] - p[k] * g[k] * v[c]) ** 2 for c, k in pairs)
         bound = sum((p[c] * g[c]) ** 2 for c in range(n)) * sum(x**2 for x in v)
-        require_zero(f"T6 sign at {n} open gates", bound - (da + lam * a) ** 2 - squares)
+        require_zero(f"T6 sign at n = {n} open gates", bound - (da + lam * a) ** 2 - squares)
 
 
 def _prove_closing(velocity: Callable[..., sp.Expr]) -> None:
     """(c): for a > 0, an own class v with g > 0 and a wrong one z with g = -low: D = a^2 - z^2 obeys
     dD/dt + 2 lambda D = 2 a p g v >= 0, and asinh(z/sqrt D) falls at p low from a D that stays (lambda = 0)."""
-    lam, p, q, g, low = sp.symbols("lambda p q g low", positive=True)
+    lam, p, q, g, low = sp.symbols("lambda p q g low")
     a, v, z, D = sp.symbols("a v z D", positive=True)
     da = p * g * v - q * low * z - lam * a
     dz = velocity(1, q, -low * a, z, lam)

@@ -53,7 +53,7 @@ THEOREM = Theorem(
         "equal probabilities within the coarse class",
         "lambda = 0 (the exponent; the law in G holds for every lambda)",
     ),
-    sizes="S = 2, 3, 4 with every subset of fine classes; the exponent for all S",
+    sizes="S = 2, 3, 4 with every subset of fine classes; unequal probabilities S = 2, 3; the exponent for all S",
     latex=(
         r"\frac{d \ln u}{dt} = \frac{\sqrt q}{C}\, r - \lambda",
         r"\mathrm{sep}(t) = \mathrm{sep}_0 \exp\Bigl(-\frac{\sqrt S - \sqrt{S-1}}{C} \int r\,dt\Bigr)",
@@ -158,15 +158,15 @@ def prove(growth: Callable[..., sp.Expr] | None = None) -> None:
 def _aligned(S: int) -> tuple[list[tuple[int, ...]], sp.Symbol, sp.Symbol]:
     """All subsets of S fine classes, with a number n_q of neurons and an amplitude u_q for each size q."""
     subsets = [Q for q in range(1, S + 1) for Q in combinations(range(S), q)]
-    return subsets, sp.symbols(f"n1:{S + 1}", positive=True), sp.symbols(f"u1:{S + 1}", positive=True)
+    return subsets, sp.symbols(f"n1:{S + 1}"), sp.symbols(f"u1:{S + 1}")
 
 
 def _prove_growth(growth: Callable[..., sp.Expr], S: int) -> None:
     """Loss of one coarse class with n_q neurons for each subset; gradients at the aligned state."""
     subsets, n, u = _aligned(S)
-    C, lam = sp.symbols("C lambda", positive=True)
-    w = {(Q, c): sp.Symbol(f"w_{Q}_{c}", positive=True) for Q in subsets for c in Q}
-    a = {Q: sp.Symbol(f"a_{Q}", positive=True) for Q in subsets}
+    C, lam = sp.symbols("C lambda")
+    w = {(Q, c): sp.Symbol(f"w_{Q}_{c}") for Q in subsets for c in Q}
+    a = {Q: sp.Symbol(f"a_{Q}") for Q in subsets}
     count = {Q: n[len(Q) - 1] for Q in subsets}
     f = [sum(count[Q] * a[Q] * w[Q, c] for Q in subsets if c in Q) for c in range(S)]
     loss = sum((f_c - 1) ** 2 for f_c in f) / (2 * C)
@@ -197,10 +197,10 @@ def _prove_separation(S: int) -> None:
 
 def _prove_unequal(S: int) -> None:
     """w_c = pi_c u, a = p u with p^2 = sum pi_c^2 grows at r p, for the loss's gradient at residual r."""
-    pi = sp.symbols(f"pi1:{S + 1}", positive=True)
-    u, r, a = sp.symbols("u r a", positive=True)
-    w = sp.symbols(f"w1:{S + 1}", positive=True)
-    rest = sp.symbols(f"f1:{S + 1}", real=True)  # what the other neurons give
+    pi = sp.symbols(f"pi1:{S + 1}")
+    u, r, a = sp.symbols("u r a")
+    w = sp.symbols(f"w1:{S + 1}")
+    rest = sp.symbols(f"f1:{S + 1}")  # what the other neurons give
     p = sp.sqrt(sum(x**2 for x in pi))
     loss = sum(pi[c] * (rest[c] + a * w[c] - 1) ** 2 for c in range(S)) / 2
     aligned = {a: p * u} | {w[c]: pi[c] * u for c in range(S)}
@@ -213,7 +213,7 @@ def _prove_unequal(S: int) -> None:
 def _prove_exponent(growth: Callable[..., sp.Expr]) -> None:
     """The master law's rate, and ln sep / ln eps -> 1 - sqrt((S-1)/S), for every S."""
     S, C, r, eps = sp.symbols("S C r epsilon", positive=True)
-    lam = sp.Symbol("lambda", nonnegative=True)
+    lam = sp.Symbol("lambda")
     rate = growth(S - 1, r, C, lam) - growth(S, r, C, lam)
     require_zero("T7 master law", rate + (sp.sqrt(S) - sp.sqrt(S - 1)) * r / C)
     log_growth = -sp.log(eps) / sp.sqrt(S)  # f = 1: eps^2 G^(2 sqrt S) is of order 1

@@ -1,8 +1,9 @@
 """Small tools for proofs: matrices of symbols, losses written entry by entry, and differences that must vanish.
 
 Losses are sums over entries. Derivatives of traces of SymPy's MatrixSymbol can silently be 0, and a proof built on
-them passes for any claim; explicit entries cannot hide a term. Each proof also has a twin among the tests that
-hands it a false claim and must see ProofFailed.
+them passes for any claim; explicit entries cannot hide a term. Entries of matrices are real; any other symbol is
+declared real or positive only where the proof needs it or would be slow without. Each proof also has a twin among
+the tests that hands it a false claim and must see ProofFailed.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def squared_loss(F: sp.Matrix, second: sp.Matrix, cross: sp.Matrix) -> sp.Expr:
 class AnyLoss(sp.Function):
     """A differentiable function of the network's outputs of which nothing else is known: dl1, dl2, ... by each."""
 
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
+    def fdiff(self, argindex: int) -> sp.Expr:
         """The derivative by argument `argindex`, again an unknown function of all of them."""
         return sp.Function(f"dl{argindex}")(*self.args)
 

@@ -55,7 +55,8 @@ THEOREM = Theorem(
         "aligned start: orthonormal r_k, equal amplitudes a_k in both layers",
         "remainder eta small (relative error O(eta^2) at fixed t)",
     ),
-    sizes="(modes, dim V, m, K) = (1,1,2,1), (1,2,2,1), (1,2,3,2), (2,1,3,2), (2,2,2,2); ratios at C = 4",
+    sizes="(modes, dim V, m, K) = (1,1,2,1), (1,2,2,1), (1,2,3,2), (2,1,3,2), (2,2,2,2); "
+    "p and q at m = 1, 2, 3; ratios for 4 classes",
     latex=(
         r"G_k(t) = 1 + s_k b_k(0) \frac{e^{2 \kappa_k t} - 1}{\kappa_k}, \quad \kappa_k = \sigma_k - \lambda",
         r"b_k(t) = \frac{b_k(0)\, e^{2 \kappa_k t}}{G_k(t)}",
@@ -187,9 +188,9 @@ def _course(
 
 def _prove_velocity(modes: int, invisible: int, m: int, K: int) -> None:
     """In the bases u, r, (v, e), where all of them are unit vectors: the flow is orthogonally invariant."""
-    lam, eta = sp.symbols("lambda eta", real=True)
-    a, sigma, s = (sp.symbols(f"{name}1:{modes + 1}", positive=True) for name in ("a", "sigma", "s"))
-    s_v = sp.symbols(f"z1:{invisible + 1}", nonnegative=True)
+    lam, eta = sp.symbols("lambda eta")
+    a, sigma, s = (sp.symbols(f"{name}1:{modes + 1}") for name in ("a", "sigma", "s"))
+    s_v = sp.symbols(f"z1:{invisible + 1}")
     X = matrix("x", m, invisible)
     W, A = matrix("W", m, modes + invisible), matrix("A", K, m)
     cross = sp.Matrix(K, modes + invisible, lambda i, j: sigma[j] if i == j and j < modes else 0)
@@ -216,9 +217,9 @@ def _prove_velocity(modes: int, invisible: int, m: int, K: int) -> None:
 
 def _prove_course(course: Claim) -> None:
     """b' = 2 b (kappa - s b) and (ln factor)' = -lambda - s_j b, kappa = 0 as the limit, and both start right."""
-    b0, s, t = sp.symbols("b s t", positive=True)
-    kappa, lam = sp.symbols("kappa lambda", real=True)
-    s_j = sp.Symbol("s_j", nonnegative=True)
+    b0, s, t = sp.symbols("b s t")
+    kappa, lam = sp.symbols("kappa lambda")
+    s_j = sp.Symbol("s_j")
     b, factor = course(b0, kappa, s, s_j, lam, t)
     require_zero("T5 amplitude", sp.diff(b, t) - 2 * b * (kappa - s * b))
     require_zero("T5 amplitude at t = 0", b.subs(t, 0) - b0)
@@ -231,7 +232,7 @@ def _prove_course(course: Claim) -> None:
 
 def _prove_ratios(course: Claim) -> None:
     """Orthonormal means e_1..e_4, noise tau, two coarse classes: class moments of h = W x, entry by entry."""
-    tau, eta, B, G, lam, t, b0, kappa, s = sp.symbols("tau eta B G lambda t b_0 kappa s", positive=True)
+    tau, eta, B, G, lam, t, b0, kappa, s = sp.symbols("tau eta B G lambda t b_0 kappa s")
     x = matrix("x", 2, 3)
     b, factor = course(b0, kappa, s, s, lam, t)
     # Every s_j is s here: the factor along r_1 is e^{-lambda t} / sqrt G. From now on B is b(t) and G is G(t).
@@ -267,7 +268,7 @@ def _mean(terms: list[sp.Matrix]) -> sp.Matrix:
 
 def _prove_random_start() -> None:
     """One mode, no remainder, any A^T u and W v: p = (A^T u + W v)/2 and q = (A^T u - W v)/2 keep their directions."""
-    lam, sigma, s = sp.symbols("lambda sigma s", real=True)
+    lam, sigma, s = sp.symbols("lambda sigma s")
     for m in (1, 2, 3):
         A, W = matrix("A", 1, m), matrix("W", m, 1)
         loss = squared_loss(A * W, sp.Matrix([[s]]), sp.Matrix([[sigma]])) + penalty(lam, W, A)

@@ -141,8 +141,8 @@ def _squares(entries: sp.Matrix) -> sp.Expr:
 def _prove_unequal(threshold: Claim, K: int, m: int, kept: tuple[bool, ...]) -> None:
     """Classes of probability pi_k, those in `kept` above lambda: D_kk is 1 for them, else pi_k/lambda."""
     at = f"T11 unequal classes at {K, m}, kept {kept}"
-    lam = sp.Symbol("lambda", positive=True)
-    pi = sp.symbols(f"pi1:{K + 1}", positive=True)
+    lam = sp.Symbol("lambda")
+    pi = sp.symbols(f"pi1:{K + 1}")
     A, H = matrix("A", K, m), matrix("H", m, K)
     z = [threshold(sp.Integer(1), pi[k], lam) if kept[k] else sp.Integer(0) for k in range(K)]
     D = sp.diag(*(1 if kept[k] else pi[k] / lam for k in range(K)))
@@ -164,10 +164,10 @@ def _prove_unequal(threshold: Claim, K: int, m: int, kept: tuple[bool, ...]) -> 
 def _prove_bias(threshold: Claim, K: int, n: int, m: int, kept: tuple[bool, bool]) -> None:
     """Equal classes with a bias; `kept` says whether the K - 1 equal modes and the mean mode survive."""
     at = f"T11 bias at {K, n, m}, kept {kept}"
-    lam, N = sp.Symbol("lambda", positive=True), K * n
+    lam, N = sp.Symbol("lambda"), K * n
     # Where the mean mode is lost lambda_b may be 0: u = 1/(1 + lambda_b) in (0, 1], and all stays polynomial in 1/u.
-    u = sp.Symbol("u", positive=True)
-    lam_b = sp.Symbol("lambda_b", positive=True) if kept[1] else 1 / u - 1
+    u = sp.Symbol("u")
+    lam_b = sp.Symbol("lambda_b") if kept[1] else 1 / u - 1
     root = sp.sqrt(n)
     mean = sp.ones(K, K) / K
     spread = sp.ones(1, n) / root
@@ -200,7 +200,7 @@ def _prove_bias(threshold: Claim, K: int, n: int, m: int, kept: tuple[bool, bool
 
 def _prove_narrow() -> None:
     """K = 3, m = 1 < K: A = sqrt(1 - K lambda) p, H = A^T has the same loss and is at rest for every unit vector p."""
-    lam, x, y = sp.symbols("lambda x y", real=True)
+    lam, x, y = sp.symbols("lambda x y")
     p = sp.Matrix([x, y, sp.sqrt(1 - x**2 - y**2)])
     A, H = matrix("A", 3, 1), matrix("H", 1, 3)
     loss = _squares(A * H - sp.eye(3)) / 6 + penalty(lam, A, H)

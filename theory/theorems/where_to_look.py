@@ -58,7 +58,8 @@ THEOREM = Theorem(
         "P Cov = Cov P (Mahalanobis distance kept)",
         "linear network, squared loss, A held fixed, label-invisible v (where fine structure goes)",
     ),
-    sizes="(m, K) = (2,1), (3,1), (3,2), (4,2); flow at (dim V, visible, m, K) = (1,1,2,1), (2,1,2,1), (1,2,3,2)",
+    sizes="(m, K) = (2,1), (3,1), (3,2), (4,2); flow at (dim V, visible, m, K) = (1,1,2,1), (2,1,2,1), (1,2,3,2); "
+    "n = 1, 2 beside the nuisance",
     latex=(
         r"P \dot W v = -\lambda P W v, \quad A \dot W v = -(\lambda + s A A^\top) A W v",
         r"A\delta = 0 \Rightarrow \delta^\top P\,\mathrm{Cov}\,P\,\delta = \delta^\top \mathrm{Cov}\,\delta",
@@ -126,23 +127,24 @@ def prove(inside: Decay | None = None, nuisance: Callable[[sp.Expr], sp.Expr] | 
 def _seen(m: int, K: int) -> tuple[sp.Matrix, sp.Matrix]:
     """A = [L 0] and P, in an orthonormal basis of R^m that begins with A's rows: nothing is lost, for all here is
     unchanged by a rotation of h."""
-    L = sp.Matrix(K, K, lambda i, j: sp.Symbol(f"L_{i}{j}", positive=i == j, real=True) if j <= i else 0)
-    A = sp.Matrix.hstack(L, sp.zeros(K, m - K))
+    A = sp.Matrix.hstack(matrix("L", K, K), sp.zeros(K, m - K))
     return A, (sp.eye(m) - A.T * (A * A.T).inv(method="ADJ") * A).applyfunc(sp.cancel)
 
 
 def _prove_flow(inside: Decay, invisible: int, visible: int, m: int, K: int) -> None:
     """The loss in a basis that lists V first (T3), with Sigma diagonal on V, A fixed."""
-    lam = sp.Symbol("lambda", real=True)
-    s = sp.symbols(f"s:{invisible}", positive=True)
+    lam = sp.Symbol("lambda")
+    s = sp.symbols(f"s:{invisible}")
     W, (A, P) = matrix("W", m, invisible + visible), _seen(m, K)
     cross = sp.Matrix.hstack(sp.zeros(K, invisible), matrix("M", K, visible))
     loss = squared_loss(A * W, sp.diag(*s, symmetric("Q", visible)), cross) + penalty(lam, W, A)
     for i in range(invisible):
         velocity = -gradient(loss, W[:, i])
-        require_zero(f"T18(a) off the row space at {m, K}", P * (velocity + lam * W[:, i]))
+        require_zero(
+            f"T18(a) off the row space at {invisible, visible, m, K}", P * (velocity + lam * W[:, i])
+        )
         inner = A * velocity + inside(s[i], lam, A * A.T) * A * W[:, i]
-        require_zero(f"T18(a) inside the row space at {m, K}", inner)
+        require_zero(f"T18(a) inside the row space at {invisible, visible, m, K}", inner)
 
 
 def _prove_projection(m: int, K: int) -> None:
@@ -154,30 +156,25 @@ def _prove_projection(m: int, K: int) -> None:
     require_zero(f"T18(b) delta is kept at {m, K}", P * delta - delta)
     along = (delta.T * P * cov * P * delta)[0] - (delta.T * cov * delta)[0]
     require_zero(f"T18(b) variance along delta at {m, K}", along)
-    v = sp.Symbol(
-        "v", positive=True
-    )  # an eigenvector's residue stays off delta's row: P (Cov delta - v delta)
+    v = sp.Symbol("v")  # an eigenvector's residue stays off delta's row: P (Cov delta - v delta)
     residue = P * cov * P * delta - v * delta
     require_zero(f"T18(c) delta stays an eigenvector at {m, K}", residue - P * (cov * delta - v * delta))
 
 
 def _prove_variances(nuisance: Callable[[sp.Expr], sp.Expr], m: int, K: int) -> None:
-    """Cov with nuisance tau^2 along a row of A: P Cov P has nothing left along any row, and all of Cov off them."""
-    tau = sp.Symbol("tau", positive=True)
-    (A, P), z, cov = _seen(m, K), matrix("z", m, 1), symmetric("C", m)
-    row = A[0, :].T / sp.sqrt((A[0, :] * A[0, :].T)[0])
-    noisy = tau**2 * row * row.T + cov
-    require_zero(f"T18(c) nuisance at {m, K}", (row.T * P * noisy * P * row)[0] - nuisance(tau**2))
-    off = P * z
-    require_zero(
-        f"T18(c) variance off the row space at {m, K}", (off.T * noisy * off)[0] - (off.T * cov * off)[0]
-    )
+    """Cov with a nuisance along a row of A: P Cov P has nothing left along that row, and all of Cov off the rows."""
+    variance = sp.Symbol("tau2")
+    (A, P), cov = _seen(m, K), symmetric("C", m)
+    row = A[0, :].T
+    noisy = variance * row * row.T + cov
+    require_zero(f"T18(c) nuisance at {m, K}", (row.T * P * noisy * P * row)[0] - nuisance(variance))
+    require_zero(f"T18(c) variance off the row space at {m, K}", P * noisy * P - P * cov * P)
 
 
 def _prove_distance() -> None:
     """Beside a nuisance coordinate of variance t and covariance c with the rest, Delta^2 on h exceeds that on P h by
     a square over a Schur complement: 0 iff c^T Cov_P^-1 delta = 0, as when P Cov = Cov P (c = 0)."""
-    t = sp.Symbol("t", positive=True)
+    t = sp.Symbol("t")
     for n in (1, 2):
         inner, delta, c = symmetric("S", n), matrix("delta", n, 1), matrix("c", n, 1)
         whole = sp.Matrix.vstack(sp.Matrix.hstack(sp.Matrix([[t]]), c.T), sp.Matrix.hstack(c, inner))
@@ -185,4 +182,4 @@ def _prove_distance() -> None:
         inverse = inner.inv(method="ADJ")
         gap = (lifted.T * whole.inv(method="ADJ") * lifted)[0] - (delta.T * inverse * delta)[0]
         claim = (c.T * inverse * delta)[0] ** 2 / (t - (c.T * inverse * c)[0])
-        require_zero(f"T18(b) Mahalanobis distance at {n}", sp.numer(sp.together(gap - claim)))
+        require_zero(f"T18(b) Mahalanobis distance at n = {n}", sp.numer(sp.together(gap - claim)))
