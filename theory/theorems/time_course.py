@@ -232,12 +232,12 @@ def _prove_course(course: Claim) -> None:
 
 def _prove_ratios(course: Claim) -> None:
     """Orthonormal means e_1..e_4, noise tau, two coarse classes: class moments of h = W x, entry by entry."""
-    tau, eta, B, G, lam, t, b0, kappa, s = sp.symbols("tau eta B G lambda t b_0 kappa s")
+    tau, size, B, G, lam, t, b0, kappa, s = sp.symbols("tau size B G lambda t b_0 kappa s")
     x = matrix("x", 2, 3)
     b, factor = course(b0, kappa, s, s, lam, t)
-    # Every s_j is s here: the factor along r_1 is e^{-lambda t} / sqrt G. From now on B is b(t) and G is G(t).
+    # Every s_j is s here: the factor along r_1 is e^{-lambda t} / sqrt G.
+    # Below B stands for b(t), G for G(t), size for eta e^{-lambda t}.
     require_zero("T5 factor at s_j = s", factor**2 - sp.exp(-2 * lam * t) * b / (b0 * sp.exp(2 * kappa * t)))
-    size = eta * sp.exp(-lam * t)
     root2 = sp.sqrt(2)
     v = sp.Matrix([[-1, -1, 1, 1]]) / 2
     e = sp.Matrix([[1, 1, 1, 1], [root2, -root2, 0, 0], [0, 0, root2, -root2]]) / 2
