@@ -29,6 +29,7 @@ from theory.theorems import where_to_look
 
 Row = dict[str, Any]
 Labels = NDArray[np.int64]
+Arguments = tuple[Any, ...]  # of `recovered`
 
 COMPONENTS = 64  # of the pixels
 
@@ -80,26 +81,22 @@ def how_much(
     test: dict[str, tuple[Features, Features]],
     fine: tuple[Labels, Labels],
     seed: int,
+    jobs: int = 1,
 ) -> list[Row]:
     """Rows of recovery for each of `views`, from the last stage and from the last two.
 
     Args:
         fine: labels of the training and of the test images.
+        jobs: processes to work in.
     """
-    rows = []
+    rest = trained.coarse_map, classifier_of(trained.network), seed
+    calls: dict[tuple[str, str], Arguments] = {}
     for view in train:
         (x, earlier), (test_x, test_earlier) = train[view], test[view]
-        for stages, before in (("last", None), ("last two", (earlier, test_earlier))):
-            found = recovered(
-                (x, fine[0]),
-                (test_x, fine[1]),
-                trained.coarse_map,
-                classifier_of(trained.network),
-                seed,
-                before,
-            )
-            rows += [{"view": view, "stages": stages} | row for row in found]
-    return rows
+        calls[view, "last"] = (x, fine[0]), (test_x, fine[1]), *rest
+        calls[view, "last two"] = (x, fine[0]), (test_x, fine[1]), *rest, (earlier, test_earlier)
+    found = _side_by_side(calls, jobs)
+    return [{"view": view, "stages": stages} | row for (view, stages), rows in found.items() for row in rows]
 
 
 def where(
@@ -109,6 +106,7 @@ def where(
     count: int,
     seed: int,
     pixels: int | None = None,
+    jobs: int = 1,
 ) -> list[Row]:
     """Rows for each stage, and for raw pixels, their principal components and the untrained network.
 
@@ -117,6 +115,7 @@ def where(
         raw: training and test images.
         count: of training images drawn at random, which these rows use; test images are all used.
         pixels: scale the images that networks see to so many on a side first.
+        jobs: processes to work in.
     """
     chosen = some(len(raw[0]), count, seed)
     fine = (trained.images["train"].labels.cpu().numpy()[chosen], trained.images["test"].labels.cpu().numpy())
@@ -134,14 +133,11 @@ def where(
     places |= {"raw pixels": tuple(flat), f"{COMPONENTS} principal components": _components(*flat)}
     places["untrained network"] = (first[0][-1], first[1][-1])
     last = f"stage {len(stages[0])}"
-    rows = []
+    calls: dict[str, Arguments] = {}
     for place, (x, test_x) in places.items():
         classifier = classifier_of(trained.network) if place == last else None
-        rows += [
-            {"place": place} | row
-            for row in recovered((x, fine[0]), (test_x, fine[1]), trained.coarse_map, classifier, seed)
-        ]
-    return rows
+        calls[place] = (x, fine[0]), (test_x, fine[1]), trained.coarse_map, classifier, seed
+    return [{"place": p} | row for p, rows in _side_by_side(calls, jobs).items() for row in rows]
 
 
 def when(checkpoint: Arrays, coarse_map: Labels, seed: int) -> list[Row]:
@@ -188,6 +184,14 @@ def recovered(
         }
         for r in found
     ]
+
+
+def _side_by_side(calls: dict[Any, Arguments], jobs: int) -> dict[Any, list[Row]]:
+    """`recovered` of each entry's arguments."""
+    from joblib import Parallel, delayed
+
+    found = Parallel(n_jobs=jobs)(delayed(recovered)(*arguments) for arguments in calls.values())
+    return dict(zip(calls, found, strict=True))
 
 
 def predicted(moments: Moments, coarse_map: Labels, classifier: NDArray[Any]) -> dict[str, list[float]]:

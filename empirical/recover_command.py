@@ -31,6 +31,7 @@ def recover(
     glance: Annotated[
         bool, typer.Option(help="How much alone, from 10,000 training images, for many runs.")
     ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that cluster and probe.")] = 1,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Recipe, accuracy and what was recovered of every run, in one file."),
@@ -58,7 +59,7 @@ def recover(
     reports, diverged = [], []
     for name, recipe in runs:
         try:
-            reports.append(report(images, recipe, out / name, device=device, progress=True))
+            reports.append(report(images, recipe, out / name, device=device, jobs=jobs, progress=True))
             console.print(f"written: {out / name / file}", markup=False, soft_wrap=True)
         except Diverged as error:
             console.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)

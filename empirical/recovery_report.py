@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
 from scipy.stats import t as student
@@ -39,11 +40,17 @@ DRAWN = 1000  # test images of one coarse class that the t-SNE figure shows
 
 
 def study(
-    data: Dataset, recipe: Recipe, folder: Path, *, device: str = "auto", progress: bool = False
+    data: Dataset,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    device: str = "auto",
+    jobs: int = 1,
+    progress: bool = False,
 ) -> Report:
     """Report on one run, trained first if it is not, and write the module's three files into its folder.
 
-    A run on fine labels is a baseline: its accuracies alone are reported.
+    `jobs` processes cluster and probe. A run on fine labels is a baseline: its accuracies alone are reported.
     """
     trained = train(data, recipe, folder, device=device, progress=progress)
     pixels = _pixels(data, recipe)
@@ -56,11 +63,11 @@ def study(
     if recipe.labels == "coarse":
         fine = data.train_y, data.test_y
         report["how much"] = hidden_classes.how_much(
-            trained, views["train"], views["test"], fine, recipe.seed
+            trained, views["train"], views["test"], fine, recipe.seed, jobs
         )
         raw = (data.train_x, data.test_x)
         report["where"] = hidden_classes.where(
-            trained, trained.network_at(0), raw, BESIDE, recipe.seed, pixels
+            trained, trained.network_at(0), raw, BESIDE, recipe.seed, pixels, jobs
         )
         report["when"] = _when(trained, recipe, progress)
         report["drawn"] = _drawn(views["test"]["as is"][0], data.test_y, trained.coarse_map, recipe.seed)
@@ -71,7 +78,13 @@ def study(
 
 
 def glance(
-    data: Dataset, recipe: Recipe, folder: Path, *, device: str = "auto", progress: bool = False
+    data: Dataset,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    device: str = "auto",
+    jobs: int = 1,
+    progress: bool = False,
 ) -> Report:
     """How much alone, from some of the training images, for tables of many runs; written as glance.json."""
     trained = train(data, recipe, folder, device=device, progress=progress)
@@ -83,7 +96,7 @@ def glance(
     if recipe.labels == "coarse":
         images = hidden_classes.views(trained.network, trained.images["train"], chosen, pixels)
         fine = data.train_y[chosen], data.test_y
-        report["how much"] = hidden_classes.how_much(trained, images, test, fine, recipe.seed)
+        report["how much"] = hidden_classes.how_much(trained, images, test, fine, recipe.seed, jobs)
     with hold(folder, wait=True):
         write_atomic(folder / "glance.json", to_json(report))
     return report
@@ -102,7 +115,14 @@ def _heading(data: Dataset, recipe: Recipe, trained: Trained) -> Report:
         "coarse_map": trained.coarse_map.tolist(),
         "metrics": trained.metrics,
         "environment": environment(),
+        "device": _device(trained),
     }
+
+
+def _device(trained: Trained) -> str:
+    """What the network lies on: cpu, or a GPU by name."""
+    place = trained.network.classifier.weight.device
+    return torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
 
 
 def summary(reports: list[Report]) -> list[dict[str, Any]]:
@@ -133,7 +153,11 @@ def summary(reports: list[Report]) -> list[dict[str, Any]]:
 def together(reports: list[Report]) -> dict[str, Any]:
     """Of every run the recipe, accuracy, last metrics and how much was recovered; what they share but once."""
     kept = ("recipe", "coarse_map", "accuracy", "how much")
-    shared = {name: reports[0][name] for name in ("images", "class_names", "environment")} if reports else {}
+    shared = (
+        {name: reports[0][name] for name in ("images", "class_names", "environment", "device")}
+        if reports
+        else {}
+    )
     runs = [{n: r[n] for n in kept if n in r} | {"last": r["metrics"][-1]} for r in reports]
     return shared | {"runs": runs}
 

@@ -190,3 +190,8 @@ def test_summary_of_one_run_has_no_interval_and_no_ratio_without_a_baseline():
     (found,) = summary([{"recipe": {"labels": "coarse", "map": "mod"}, "how much": [row(0.8)]}])
     assert np.isnan(found["clp ±"])
     assert found["ratio"] is None
+
+
+def test_two_processes_find_what_one_does(reported):
+    report, folder = reported
+    assert study(DATA, RECIPE, folder, device="cpu", jobs=2)["how much"] == report["how much"]
