@@ -74,7 +74,7 @@ def recover(
 
 def _table(rows: list[dict[str, Any]], way: tuple[str, ...], scores: tuple[str, ...]) -> Table:
     """For a terminal of 80 columns: numbers keep their width, words are folded."""
-    title = "hidden classes recovered, in % (± 95 % intervals over runs)"
+    title = "hidden classes recovered, in % (± 95 % intervals over runs); the last column is a ratio"
     table = Table(title=title, box=SIMPLE, pad_edge=False, collapse_padding=True)
     table.add_column("map", overflow="fold")
     table.add_column("view, stages, method", overflow="fold")

@@ -36,6 +36,7 @@ Labels = NDArray[np.int64]
 METHODS = ("k-means", "guided-k-means", "guided-mixture")
 STARTS = 10  # of k-means, and of a mixture
 SETTLED = 1e-5  # gain of log likelihood, in nats a sample, below which EM stops
+ROUNDS = 1000  # of EM, at most
 COMPONENTS = 20  # principal components that the mixture sees, with at least
 PER_COMPONENT = 10  # samples each
 RIDGE = 1e-3  # of the probe: mean cross-entropy + RIDGE/2 ||weights||^2, on standardised features
@@ -137,7 +138,7 @@ def mixture_clusters(x: Floats, count: int, seed: int) -> Labels:
     from sklearn.mixture import GaussianMixture
 
     mixture = GaussianMixture(
-        count, n_init=STARTS, init_params="random_from_data", tol=SETTLED, max_iter=1000, random_state=seed
+        count, n_init=STARTS, init_params="random_from_data", tol=SETTLED, max_iter=ROUNDS, random_state=seed
     )
     return mixture.fit_predict(mixture_components(x)).astype(np.int64)
 

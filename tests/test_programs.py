@@ -142,6 +142,14 @@ ERRORS = [
     (["empirical", "predict", "--map", "modd"], "mod"),
     (["empirical", "discover"], "discover needs --features or --data, and not both"),
     (["empirical", "discover", "--features", "none.npz"], "no file none.npz"),
+    (
+        ["empirical", "discover", "--features", "x.npz", "--root", "."],
+        "discover without --data does not read --root: leave it out",
+    ),
+    (
+        ["empirical", "discover", "--data", "digits", "--labels", "y.npy", "--images", "i.npy"],
+        "discover without --features does not read --labels, --images: leave it out",
+    ),
     (["empirical", "predict", "--map", "0,0,0,0,0,0,0,0,0,2"], "coarse_map"),
     (
         ["empirical", "predict", "--components", "many"],

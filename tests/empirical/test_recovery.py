@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
+from empirical import recovery
 from empirical.recovery import (
     METHODS,
     cluster,
@@ -85,18 +86,35 @@ def test_the_guided_ways_find_what_plain_k_means_misses(known):
     assert min(shares["guided-k-means"], shares["guided-mixture"]) > 0.97
 
 
+def long_parallel_classes(seed, n, apart):
+    """Features (n, 3) of two classes `apart` standard deviations apart, where EM gains next to nothing a round."""
+    rng, fine = np.random.default_rng(seed), np.arange(n) % 2
+    return rng.standard_normal((n, 3)) * [6, 1, 1] + np.outer(fine, [0, apart, 0]), fine
+
+
+def share_in_two(x, fine, seed):
+    return match(mixture_clusters(x, 2, seed), np.zeros_like(fine), fine).share
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_mixture_leaves_the_partition_of_k_means_for_a_likelier_one(seed):
-    """Two long parallel classes: k-means cuts both in the middle, where EM gains next to nothing a round."""
-    rng = np.random.default_rng(seed)
-    fine = np.arange(600) % 2
-    x = rng.standard_normal((600, 3)) * [6, 1, 1] + np.outer(fine, [0, 4, 0])
-    one = np.zeros_like(fine)
-    best = norm.cdf(2)  # of Bayes' rule: the classes are 4 standard deviations apart
+    """K-means cuts both classes in the middle."""
+    x, fine = long_parallel_classes(seed, n=600, apart=4)
+    best = norm.cdf(2)  # of Bayes' rule
     error = np.sqrt(best * (1 - best) / 600)
-    assert match(mixture_clusters(x, 2, seed), one, fine).share > best - 4 * error
+    assert share_in_two(x, fine, seed) > best - 4 * error
     left_there = GaussianMixture(2, random_state=seed).fit_predict(x)  # scikit-learn's starts and tolerance
-    assert match(left_there, one, fine).share < 0.7
+    assert match(left_there, np.zeros_like(fine), fine).share < 0.7
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_mixture_is_fitted_to_its_end(seed, monkeypatch):
+    """At scikit-learn's tolerance, 1e-3, it stops short."""
+    x, fine = long_parallel_classes(seed, n=2000, apart=3)
+    best = norm.cdf(1.5)  # of Bayes' rule
+    assert share_in_two(x, fine, seed) > best - 4 * np.sqrt(best * (1 - best) / 2000)
+    monkeypatch.setattr(recovery, "SETTLED", 1e-3)
+    assert share_in_two(x, fine, seed) < 0.7
 
 
 def test_a_layer_before_is_looked_at_as_well():
