@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,8 +30,9 @@ def recover(
     out: Annotated[Path, typer.Option(help="Where train put its runs.")] = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     glance: Annotated[
-        bool, typer.Option(help="How much alone, from 10,000 training images, for many runs.")
+        bool, typer.Option(help="How much alone, from part of the training images, for many runs.")
     ] = False,
+    images: Annotated[int, typer.Option(min=1, help="Training images that --glance takes.")] = 10_000,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that cluster and probe.")] = 1,
     json_file: Annotated[
         Path | None,
@@ -52,14 +54,14 @@ def recover(
     runs = read_recipes(recipes)
     for folder in (out, *([json_file.parent] if json_file else [])):
         writable_folder(folder)  # refused before the work, not after
-    images = load(data, root, cache=default_folder(), progress=True)
-    report, file = (
-        (recovery_report.glance, "glance.json") if glance else (recovery_report.study, "recovery.json")
-    )
+    dataset = load(data, root, cache=default_folder(), progress=True)
+    report, file = recovery_report.study, "recovery.json"
+    if glance:
+        report, file = partial(recovery_report.glance, images=images), "glance.json"
     reports, diverged = [], []
     for name, recipe in runs:
         try:
-            reports.append(report(images, recipe, out / name, device=device, jobs=jobs, progress=True))
+            reports.append(report(dataset, recipe, out / name, device=device, jobs=jobs, progress=True))
             console.print(f"written: {out / name / file}", markup=False, soft_wrap=True)
         except Diverged as error:
             console.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)

@@ -4,7 +4,7 @@ recovery.json                how much, where, when (empirical.hidden_classes), a
 representation.safetensors   of all images, as they are, with fine labels and classifier
 moments.safetensors          of the test images' representation, one entry a fine class, in float32
 
-Of many runs a glance does: glance.json, how much, from 10,000 training images.
+Of many runs a glance does: glance.json, how much, by default from 10,000 training images.
 """
 
 from __future__ import annotations
@@ -82,21 +82,22 @@ def glance(
     recipe: Recipe,
     folder: Path,
     *,
+    images: int = BESIDE,
     device: str = "auto",
     jobs: int = 1,
     progress: bool = False,
 ) -> Report:
-    """How much alone, from some of the training images, for tables of many runs; written as glance.json."""
+    """How much alone, from so many training images, for tables of many runs; written as glance.json."""
     trained = train(data, recipe, folder, device=device, progress=progress)
-    chosen = hidden_classes.some(len(data.train_x), BESIDE, recipe.seed)
+    chosen = hidden_classes.some(len(data.train_x), images, recipe.seed)
     pixels = _pixels(data, recipe)
     test = hidden_classes.views(trained.network, trained.images["test"], pixels=pixels)
     report = _heading(data, recipe, trained)
     report["accuracy"] = hidden_classes.accuracies(trained, recipe, test)
     if recipe.labels == "coarse":
-        images = hidden_classes.views(trained.network, trained.images["train"], chosen, pixels)
+        seen = hidden_classes.views(trained.network, trained.images["train"], chosen, pixels)
         fine = data.train_y[chosen], data.test_y
-        report["how much"] = hidden_classes.how_much(trained, images, test, fine, recipe.seed, jobs)
+        report["how much"] = hidden_classes.how_much(trained, seen, test, fine, recipe.seed, jobs)
     with hold(folder, wait=True):
         write_atomic(folder / "glance.json", to_json(report))
     return report

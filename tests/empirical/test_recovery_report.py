@@ -137,6 +137,8 @@ def test_a_glance_at_all_images_is_how_much_the_study_found(reported):
     assert seen["how much"] == report["how much"]
     assert seen["accuracy"] == report["accuracy"]
     assert json.loads((folder / "glance.json").read_text())["how much"] == report["how much"]
+    fewer = glance(DATA, RECIPE, folder, images=100, device="cpu")
+    assert {row["images"] for row in fewer["how much"]} == {100}
 
 
 def test_networks_see_images_at_the_resolution_they_were_last_trained_on(tmp_path):
