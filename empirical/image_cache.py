@@ -72,7 +72,7 @@ def cached(folder: Path, reader: str, source: Path, decode: Callable[[], Decoded
             _write(entry, about, decoded)
         except OSError as error:
             message = f"decoded images are not kept: cache folder {folder} could not be written ({error})"
-            warnings.warn(message, RuntimeWarning, stacklevel=4)  # of load
+            warnings.warn(message, RuntimeWarning, stacklevel=4)  # the line that calls load
             return decoded
         return _read(entry, about) or decoded
 

@@ -87,7 +87,7 @@ def measure(
 
 
 def _write(result: Measurement, folder: Path) -> list[Path]:
-    """The report and the figure sheet."""
+    """Write the report and the figure sheet; returns the paths of the files."""
     from empirical.measure_figure import draw
     from sims.plotting import save
     from sims.run_folder import hold

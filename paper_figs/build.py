@@ -43,7 +43,7 @@ def figure(name: str, folder: Path, seed: int, jobs: int = 1) -> tuple[Record, b
     numbers = module.compute(jobs, seed)
     record = {
         "name": name,
-        "title": getattr(module, "TITLE", name.replace("_", " ").capitalize()),
+        "title": getattr(module, "TITLE", None),  # a theorem's figure has that of the theorem
         "claim": module.CLAIM,
         "seed": seed,
         "command": f"python -m paper_figs {name} --seed {seed}",

@@ -16,7 +16,7 @@ LONG = 60  # characters beyond which a part is shown as its type alone
 
 
 def brief(result: Any) -> str:
-    """A dataclass as NAME(FIELD=..., ...), its numbers to four digits."""
+    """A dataclass as NAME(FIELD=..., ...), floating and complex numbers to four digits."""
     parts = (f"{field.name}={_short(getattr(result, field.name))}" for field in fields(result))
     return f"{type(result).__name__}({', '.join(parts)})"
 
@@ -30,7 +30,7 @@ def _short(value: Any) -> str:
         return _row(value)
     if isinstance(value, dict):
         return _row(list(value.items()), "{}", lambda pair: f"{pair[0]}: {_short(pair[1])}")
-    text = f"{value:.4g}" if isinstance(value, float) else repr(value)
+    text = f"{value:.4g}" if isinstance(value, float | complex) else repr(value)
     return text if len(text) <= LONG else f"<{type(value).__name__}>"
 
 

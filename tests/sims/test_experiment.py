@@ -5,12 +5,10 @@ from itertools import product
 
 import numpy as np
 import pytest
+from quick_experiment import GRID, QUICK
 
 from sims.experiment import Point, read_points
 from sims.sweep import sweep
-
-QUICK = {"times": [0.5, 1.0], "activation": "identity", "rtol": 1e-5, "width": 4}
-GRID = QUICK | {"grid": {"eps": [0.1, 0.01], "seed": [0, 1]}}
 
 
 def test_a_grid_and_the_list_of_its_points_agree():

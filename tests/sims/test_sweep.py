@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from joblib.externals.loky import get_reusable_executor
 from programs import ROOT, program
+from quick_experiment import GRID, QUICK
 
 from sims import run_folder, specialisation
 from sims.experiment import Point, read_points
@@ -25,9 +26,6 @@ from sims.sweep import finish, finished, read_table, sweep
 
 # The module, whose name its own function takes above.
 sweep_module = import_module("sims.sweep")
-
-QUICK = {"times": [0.5, 1.0], "activation": "identity", "rtol": 1e-5, "width": 4}
-GRID = QUICK | {"grid": {"eps": [0.1, 0.01], "seed": [0, 1]}}
 
 
 # What a sweep computes

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-EPS = np.finfo(np.float64).eps
 KINDS = ("full", "diagonal", "pooled")
 
 

@@ -1,4 +1,4 @@
-"""The repr of a result: every field by name, on one line, no large array printed, nothing of a small one lost."""
+"""The repr of a result: every field by name, on one line; the shape of a large array, the type of what is long."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,8 @@ CASES = [
     (torch.tensor([0.5, 1.5]), "[0.5, 1.5]"),
     (np.array(["cat", "dog"]), "['cat', 'dog']"),
     (float("nan"), "nan"),
+    (2 / 3 - 100j / 3, "0.6667-33.33j"),
+    (np.array([1j, 1 / 3]), "[0+1j, 0.3333+0j]"),
     (12345678, "12345678"),
     (True, "True"),
     (None, "None"),

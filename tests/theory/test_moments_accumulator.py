@@ -9,7 +9,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from labelled_samples import EPS, KINDS, matrices, samples
+from labelled_samples import KINDS, matrices, samples
+from random_moments import EPS
 
 from theory import moments as moments_module
 from theory.moments import Moments, MomentsAccumulator
