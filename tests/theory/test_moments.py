@@ -21,6 +21,15 @@ def test_from_samples_counts_classes_and_takes_lists():
     assert (moments.num_classes, moments.dim, moments.kind) == (2, 1, "full")
 
 
+def test_pooled_covariances_are_taken_as_given_in_float64():
+    given = PooledCovariance([[2, 1], [1, 3]], [4, 6])
+    moments = Moments([0.5, 0.5], np.zeros((2, 2)), given)
+    assert moments.kind == "pooled"
+    for taken, expected in zip(moments.covariances, given, strict=True):
+        assert taken.dtype == np.float64
+        assert taken.tolist() == expected
+
+
 # --- pooling ---
 
 

@@ -315,12 +315,11 @@ def _prove_exponent() -> None:
     """ln(gap)/ln eps where the gate opens (x = v/eps^kappa) and where it stays shut (x at the end), for every S."""
     S, eps, kappa = sp.symbols("S epsilon kappa", positive=True)
     log_opening = (1 - kappa) * sp.log(eps)
-    log_end = sp.log(eps) - sp.sqrt(S - 1) * sp.log(eps) / sp.sqrt(
-        S
-    )  # x = eps G^sqrt(S-1), G = eps^(-1/sqrt S)
+    # x = eps G^sqrt(S-1), G = eps^(-1/sqrt S)
+    log_end = sp.log(eps) - sp.sqrt(S - 1) * sp.log(eps) / sp.sqrt(S)
     require_zero("T16 exponent, open", log_opening / sp.log(eps) - (1 - kappa))
     require_zero("T16 exponent, shut", log_end / sp.log(eps) - (1 - sp.sqrt((S - 1) / S)))
     require_zero("T16 crossover", (log_opening - log_end).subs(kappa, sp.sqrt((S - 1) / S)))
-    # Noise: ln(gap) with gap = eps/(sigma sqrt(2 ln(1/sigma))), sigma = eps^kappa.
-    log_gap = (1 - kappa) * sp.log(eps) - sp.log(-2 * kappa * sp.log(eps)) / 2
+    # Noise: ln(gap) up to a constant, with gap = eps/(sigma sqrt(2 ln(1/sigma))), sigma = eps^kappa.
+    log_gap = (1 - kappa) * sp.log(eps) - sp.log(-sp.log(eps)) / 2
     require_zero("T16 logarithm", eps * sp.diff(log_gap, eps) - (1 - kappa - 1 / (2 * sp.log(eps))))
