@@ -16,6 +16,7 @@ Arrays are float64, NumPy or torch, on any device: the code follows its inputs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -336,13 +337,12 @@ class MomentsAccumulator:
 
 
 def _placed(moments: Moments, like: Any) -> Moments:
-    """The same Moments in the library of `like` (no copy on the CPU)."""
-    xp = array_namespace(like)
-    weights, means = xp.asarray(moments.weights), xp.asarray(moments.means)
+    """The same Moments in the library and on the device of `like` (no copy on the CPU)."""
+    there = partial(array_namespace(like).asarray, device=device(like))
+    weights, means = there(moments.weights), there(moments.means)
     if moments.kind != "pooled":
-        return Moments._trusted(weights, means, xp.asarray(moments.covariances))
-    pooled = PooledCovariance(*(xp.asarray(part) for part in moments.covariances))
-    return Moments._trusted(weights, means, pooled)
+        return Moments._trusted(weights, means, there(moments.covariances))
+    return Moments._trusted(weights, means, PooledCovariance(*map(there, moments.covariances)))
 
 
 def _host_view(array: Any) -> Any:

@@ -134,6 +134,16 @@ def test_values_come_back_in_the_promised_type():
     assert checks.labels("y", [7, -7], np.ones((2, 1))).tolist() == [7, -7]
 
 
+def test_values_lie_on_the_device_of_what_they_go_with():
+    like = torch.eye(2, dtype=torch.float64)
+    with torch.device("meta"):  # whatever is made without a device would go there, and have no values
+        assert checks.float64("x", [1.0], like).device == like.device
+        assert checks.labels("y", [0, 1], like).device == like.device
+        checks.covariances("C", like[None], 1e-10)
+        with pytest.raises(ValueError, match="C must be positive semi-definite"):
+            checks.covariances("C", -like[None], 1e-10)
+
+
 def test_weights_are_scaled_to_sum_to_one_and_left_alone_where_they_do():
     exact = np.array([0.25, 0.75])
     assert checks.probabilities("p", exact, 2) is exact
