@@ -87,6 +87,21 @@ def test_separation_is_one_function_of_margin_and_time_for_every_loss(problem, r
     assert found.separations[i] == pytest.approx(predicted, rel=bound)
 
 
+@given(loss=st.sampled_from(law.LOSSES), S=st.integers(1, 6), K=st.integers(2, 5), relative=relative_decays)
+def test_the_margin_settles_at_the_slope_of_its_flow(loss, S, K, relative):
+    """dF/dt = 2 F (sqrt S r(F)/C - lambda), linearised where it ends on either side of the critical weight decay."""
+    C = K * S
+    weight_decay = relative * law.predict_critical(loss, S, C, K)
+    end, step = law.predict_end(loss, S, C, weight_decay, K), 1e-5
+
+    def flow(F):
+        return 2 * F * (np.sqrt(S) * law.residual(loss, F, K) / C - weight_decay)
+
+    slope = (flow(end + step) - flow(end - step)) / (2 * step)
+    # step^2/6 times a third derivative below 20; rounding adds 1e-11.
+    assert law.predict_transient(loss, S, C, weight_decay, K) == pytest.approx(-slope, rel=0, abs=1e-9)
+
+
 @given(problem=problems(low=1e-5, most=4), relative=relative_decays)
 def test_rest_and_rate_for_every_loss_on_both_sides_of_critical(problem, relative):
     loss, K, S, amplitudes = problem
