@@ -80,11 +80,11 @@ def discover(
 
     if (features is None) == (data is None):
         raise ValueError("discover needs --features or --data, and not both")
-    lacking = "--data" if data is None else "--features"
-    files = {"--labels": labels, "--classifier": classifier, "--images": images}
-    stray = [name for name, value in (files if data else {"--root": root}).items() if value is not None]
+    of_features = {"--labels": labels, "--classifier": classifier, "--images": images}
+    other, unread = ("--data", {"--root": root}) if data is None else ("--features", of_features)
+    stray = [name for name, value in unread.items() if value is not None]
     if stray:
-        raise ValueError(f"discover without {lacking} does not read {', '.join(stray)}: leave it out")
+        raise ValueError(f"discover without {other} does not read {', '.join(stray)}: leave it out")
     folder = writable_folder(out)
     details: dict[str, Any] = {"seed": seed, "environment": environment()}
     if features is not None:
