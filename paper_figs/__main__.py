@@ -20,6 +20,7 @@ NAMES = (
     "cifar_course",  # recorded
     "cifar_structure",  # recorded
     "cifar_grid",  # recorded
+    "cifar_networks",  # recorded
     "sweep",  # T7 through the sweep engine
     *PROOFS,  # one a theorem
 )
