@@ -18,6 +18,7 @@ NAMES = (
     "where_prediction_breaks",  # T13, recorded
     "erosion_on_images",  # T8, recorded
     "cifar_course",  # recorded
+    "cifar_course_resnet18",  # recorded
     "cifar_structure",  # recorded
     "cifar_grid",  # recorded
     "cifar_networks",  # recorded

@@ -30,7 +30,12 @@ PREDICTIONS = {"two_means": "k-means", "two_means_off_classifier": "guided-k-mea
 
 def compute(jobs: int, seed: int) -> dict[str, Any]:
     """The recorded run's course, whatever the seed asked for; its own seed is in its recipe."""
-    record = json.loads(RECORD.read_text())
+    return course(RECORD)
+
+
+def course(file: Path) -> dict[str, Any]:
+    """Observables and recovery along a run, from its recovery.json."""
+    record = json.loads(file.read_text())
     metrics = record["metrics"]
     numbers: dict[str, Any] = {"epoch": [line["epoch"] for line in metrics]}
     for split in ("train", "test"):
