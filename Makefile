@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 figures: $(INSTALLED)
 	$(BIN)/python -m paper_figs --out figures
 
-# CIFAR-10 with five coarse labels: train, then recover the hidden classes. Killed, it goes on where it was.
+# CIFAR-10 with five coarse labels: train, then recover the hidden classes. Killed, it goes on after its last checkpoint.
 #   make cifar DATA=images:PATH      a folder or tar of images; by default the official archive, in this folder
 DATA ?= cifar10:cifar-10-python.tar.gz
 cifar: $(INSTALLED)

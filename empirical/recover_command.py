@@ -32,7 +32,10 @@ def recover(
     glance: Annotated[
         bool, typer.Option(help="How much alone, from part of the training images, for many runs.")
     ] = False,
-    images: Annotated[int, typer.Option(min=1, help="Training images that --glance takes.")] = 10_000,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Training images that --glance takes, 10,000 by default, or all there are."),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that cluster and probe.")] = 1,
     json_file: Annotated[
         Path | None,
@@ -51,13 +54,15 @@ def recover(
     from empirical.recipe import read_recipes
     from empirical.training import Diverged
 
+    if images is not None and not glance:
+        raise ValueError("--images says how many a glance takes; add --glance, or leave it out")
     runs = read_recipes(recipes)
     for folder in (out, *([json_file.parent] if json_file else [])):
         writable_folder(folder)  # refused before the work, not after
     dataset = load(data, root, cache=default_folder(), progress=True)
     report, file = recovery_report.study, "recovery.json"
     if glance:
-        report, file = partial(recovery_report.glance, images=images), "glance.json"
+        report, file = partial(recovery_report.glance, images=images or recovery_report.BESIDE), "glance.json"
     reports, diverged = [], []
     for name, recipe in runs:
         try:

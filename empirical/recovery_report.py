@@ -87,9 +87,17 @@ def glance(
     jobs: int = 1,
     progress: bool = False,
 ) -> Report:
-    """How much alone, from so many training images, for tables of many runs; written as glance.json."""
-    trained = train(data, recipe, folder, device=device, progress=progress)
+    """How much alone, from so many training images, for tables of many runs; written as glance.json.
+
+    Raises:
+        ValueError: too few images to hold every class, before anything is trained; and as `train`.
+    """
     chosen = hidden_classes.some(len(data.train_x), images, recipe.seed)
+    if (missing := data.num_fine - np.unique(data.train_y[chosen]).size) > 0:
+        raise ValueError(
+            f"images must be so many that every class is among them, got {images}: {missing} have none"
+        )
+    trained = train(data, recipe, folder, device=device, progress=progress)
     pixels = _pixels(data, recipe)
     test = hidden_classes.views(trained.network, trained.images["test"], pixels=pixels)
     report = _heading(data, recipe, trained)

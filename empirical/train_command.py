@@ -33,10 +33,10 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Stop after so many steps, to try a recipe; whole epochs are kept."),
+        typer.Option(min=1, help="Stop after so many steps, to try a recipe; only checkpoints are kept."),
     ] = None,
 ) -> None:
-    """Train each run of a recipe file; a run that was killed goes on where it was, a finished one is read back.
+    """Train each run of a recipe file. A killed one goes on after its last checkpoint, a finished one is read back.
 
     A run that diverges does not keep the others from being trained; the exit status then is 2.
     """

@@ -102,7 +102,7 @@ def train(
         recipe: settings.
         folder: the run folder; refused when it holds a run of another recipe or other images.
         device: "cpu", "cuda", or "auto".
-        steps: stop after so many steps of this call, to try a recipe; only whole epochs are kept.
+        steps: stop after so many steps of this call, to try a recipe; only checkpoints are kept.
         progress: show bars with the time left, and a line an epoch.
 
     Raises:
@@ -150,6 +150,8 @@ class _Run:
     def resume(self, record: RunFolder | None) -> int:
         """Load the last checkpoint, or write the first; returns the epochs done."""
         found: list[Any] = [0, None]
+        if record:
+            self.require_own(record)
         if record and record.completed:
             found = [int(record.metrics[-1]["epoch"]), record.read(record.completed - 1)]
         elif record:
@@ -159,6 +161,15 @@ class _Run:
         if found[1] is not None:
             self.state.load(found[1])
         return found[0]
+
+    def require_own(self, record: RunFolder) -> None:
+        """Refuse checkpoints of other epochs: earlier versions wrote one every epoch, whatever `measure_every`."""
+        found, due = [int(line["epoch"]) for line in record.metrics], self.recipe.checkpoints()
+        if found != due[: len(found)]:
+            raise ValueError(
+                f"run folder {record.path} must hold checkpoints of epochs {due}, got {found}, written by an earlier "
+                "version; choose another output folder or delete it"
+            )
 
     def epochs(self, record: RunFolder | None, done: int, steps: int | None, progress: bool) -> None:
         """Train the epochs that are left, with a checkpoint where one is due."""
@@ -171,8 +182,7 @@ class _Run:
         lines: list[dict[str, float]] = []
         for epoch in range(done, self.recipe.epochs):
             started = time.perf_counter()
-            # Batches have one shape, for which a GPU's fastest convolution is worth the search.
-            with torch.backends.cudnn.flags(enabled=True, benchmark=True):
+            with _fastest_convolutions():
                 loss, accuracy, taken = self.one_epoch(model, epoch, steps, progress)
             steps = None if steps is None else steps - taken
             if steps == 0:
@@ -183,7 +193,7 @@ class _Run:
             lines.append(line)
             if epoch + 1 in self.recipe.checkpoints():
                 if record:
-                    line |= self.write(record, epoch + 1, lines)
+                    line["test.accuracy"] = self.write(record, epoch + 1, lines)["test.accuracy"]
                 lines = []
             if progress:
                 console.print(_told(epoch + 1, self.recipe.epochs, line))
@@ -348,6 +358,16 @@ def _opened(folder: Path | str, config: dict[str, Any], rank: int) -> Iterator[R
         return
     with RunFolder(folder, config) as record:
         yield record
+
+
+@contextmanager
+def _fastest_convolutions() -> Iterator[None]:
+    """Batches have one shape, for which a GPU's fastest convolution is worth the search."""
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def _told(epoch: int, epochs: int, line: dict[str, float]) -> str:

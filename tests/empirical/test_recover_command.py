@@ -1,4 +1,4 @@
-"""The table of what was recovered, as a terminal shows it."""
+"""What recover refuses, and the table of what was recovered, as a terminal shows it."""
 
 import io
 import math
@@ -6,7 +6,7 @@ import math
 import pytest
 from rich.console import Console
 
-from empirical.recover_command import _table
+from empirical.recover_command import _table, recover
 from empirical.recovery_report import SCORES
 
 
@@ -24,3 +24,8 @@ def test_the_table_of_recovered_classes_keeps_every_number_whole_on_80_columns(e
     assert shown.count("± 6.25 ") == (0 if math.isnan(error) else len(SCORES))
     assert "nan" not in shown.split()
     assert "…" not in shown
+
+
+def test_images_of_no_glance_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="--images says how many a glance takes; add --glance"):
+        recover(tmp_path / "recipes.toml", "digits", images=50)

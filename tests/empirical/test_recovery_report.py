@@ -196,4 +196,11 @@ def test_summary_of_one_run_has_no_interval_and_no_ratio_without_a_baseline():
 
 def test_two_processes_find_what_one_does(reported):
     report, folder = reported
-    assert study(DATA, RECIPE, folder, device="cpu", jobs=2)["how much"] == report["how much"]
+    again = study(DATA, RECIPE, folder, device="cpu", jobs=2)
+    assert (again["how much"], again["where"]) == (report["how much"], report["where"])
+
+
+def test_too_few_images_for_a_glance_are_refused_before_training(tmp_path):
+    with pytest.raises(ValueError, match="images must be so many that every class is among them, got 3: "):
+        glance(DATA, RECIPE, tmp_path / "run", images=3, device="cpu")
+    assert not (tmp_path / "run").exists()

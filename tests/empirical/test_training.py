@@ -1,5 +1,6 @@
 """Training: it learns, resumes bit for bit, and measures what it says."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,9 +89,8 @@ def test_observables_are_those_of_the_measured_representation(tmp_path):
     moments = Moments.from_samples(last["features.test"], last["fine.test"], 4)
     expected = observables.fine_share(moments, trained.coarse_map)
     assert trained.metrics[-1]["test.fine_share"] == pytest.approx(expected, rel=1e-12)
-    assert {"train.nc3", "test.nc4", "test.two_means_accuracy", "images_per_second"} <= trained.metrics[
-        -1
-    ].keys()
+    named = {"train.nc3", "test.nc4", "test.two_means_accuracy", "images_per_second"}
+    assert named <= trained.metrics[-1].keys()
 
 
 def test_checkpoints_lie_where_they_are_due_and_change_no_weight(tmp_path, monkeypatch):
@@ -116,6 +116,26 @@ def test_checkpoints_lie_where_they_are_due_and_change_no_weight(tmp_path, monke
         assert_same(seldom.checkpoint(epoch), every.checkpoint(epoch))
     with pytest.raises(ValueError, match=r"one that has a checkpoint, \[0, 2, 3\], got 1"):
         seldom.checkpoint(1)
+
+
+def test_checkpoints_of_other_epochs_are_refused_and_kept(tmp_path):
+    """As earlier versions left them: one every epoch, whatever measure_every."""
+    recipe = replace(SHORT, measure_every=3)
+    train(DATA, recipe, tmp_path, device="cpu", steps=1)
+    config = json.loads((tmp_path / "config.json").read_text())
+    with RunFolder(tmp_path, config) as record:
+        record.write(1, record.read(0), {"epoch": 1})
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*.safetensors")}
+    with pytest.raises(ValueError, match=r"must hold checkpoints of epochs \[0, 3\], got \[0, 1\]"):
+        train(DATA, recipe, tmp_path, device="cpu")
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*.safetensors")} == before
+
+
+def test_the_search_for_convolutions_leaves_the_callers_settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    train(DATA, replace(SHORT, epochs=1), tmp_path, device="cpu")
+    assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
 
 
 def test_the_untrained_network_can_be_had_back(tmp_path):
