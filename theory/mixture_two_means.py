@@ -86,11 +86,11 @@ def lloyd(mixture: Mixture, normal: Array, threshold: float, steps: int = STEPS)
         shares, first = _above(moments, normal, threshold)
         mass = float(moments.weights @ shares)
         if not 0 < mass < 1:
-            return Split(normal, threshold, 0.0)
+            return Split(normal, threshold)
         high, low = first / mass, (mean - first) / (1 - mass)
         size = float(np.linalg.norm(high - low))
         if size == 0:
-            return Split(normal, threshold, 0.0)
+            return Split(normal, threshold)
         last, normal = normal, (high - low) / size
         moved, threshold = threshold, float(normal @ (high + low) / 2)
         gain = mass * (1 - mass) * size**2

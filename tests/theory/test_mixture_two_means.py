@@ -147,6 +147,11 @@ def test_the_linear_rules_of_one_gaussian_a_class(seed, dim):
     assert discriminant(equal).accuracy(equal) == pytest.approx(expected, abs=1e-8)
 
 
+def test_a_split_with_an_empty_side_is_left_as_it_is():
+    end = lloyd(Mixture.from_means([[0.0, 0.0], [1.0, 0.0]], [0, 0]), np.array([1.0, 0.0]), 3.0)
+    assert (end.normal.tolist(), end.threshold, end.gain) == ([1.0, 0.0], 3.0, 0.0)
+
+
 def test_points_are_split_between_them():
     both = Mixture.from_means([[0.0, 0.0], [1.0, 0.0], [0.1, 0.0]], [0, 0, 0])
     split = two_means(both)
