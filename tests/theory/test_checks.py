@@ -90,6 +90,10 @@ def test_a_long_value_is_cut_in_the_message():
 def test_only_text_is_told_how_labels_are_numbered():
     with pytest.raises(ValueError, match=r"y must be integers, got list \[0\.0\]$"):
         checks.labels("y", [0.0], np.ones((1, 1)))
+    with pytest.raises(
+        ValueError, match=r"got list \['a'\]; numpy\.unique\(\.\.\., return_inverse=True\) numbers"
+    ):
+        checks.labels("y", ["a"], np.ones((1, 1)))
 
 
 def test_an_object_of_another_class_is_named():

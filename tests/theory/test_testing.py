@@ -130,6 +130,14 @@ def test_mixtures_have_the_weights_and_dimension_asked_for(mixture):
     assert np.ptp(mixture.moments.weights) > 0
 
 
+@given(mixture=testing.mixtures(covariances="anisotropic", scale=(2.0, 3.0), anisotropy=4.0))
+def test_mixtures_have_the_spectra_asked_for(mixture):
+    for covariance in mixture.moments.covariances:
+        rounding = 4e3 * len(covariance) * EPS
+        assert condition(covariance) <= 4 * (1 + rounding)
+        assert 2 * (1 - rounding) <= spectrum(covariance)[-1] <= 3 * (1 + rounding)
+
+
 @given(network=testing.networks(balanced=True))
 def test_balanced_networks_have_equal_norms_in_both_layers(network):
     norms = np.linalg.norm(network.W, axis=1)

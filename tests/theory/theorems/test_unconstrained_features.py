@@ -1,5 +1,7 @@
 """T11: direct optimisation ends at the predicted singular values to 1e-8; each assumption is needed."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -238,6 +240,22 @@ BAD_CALLS = [
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_proof_covers_every_choice_of_kept_modes(monkeypatch):
+    """Any classes may be kept; of the bias's two modes the mean's has the higher threshold, so is not kept alone."""
+    claims = []
+    monkeypatch.setattr(law, "require_zero", lambda claim, difference: claims.append(claim))
+    law.prove()
+
+    def proved(case, sizes, modes):
+        choices = product((True, False), repeat=modes)
+        return [kept for kept in choices if f"T11 {case} at {sizes}, kept {kept}" in claims]
+
+    for K, m in law.UNEQUAL_SIZES:
+        assert len(proved("unequal classes", (K, m), K)) == 2**K
+    for sizes in law.BIAS_SIZES:
+        assert proved("bias", sizes, 2) == [(True, True), (True, False), (False, False)]
 
 
 FALSE_CLAIMS = {
