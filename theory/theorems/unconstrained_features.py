@@ -165,9 +165,9 @@ def _prove_bias(threshold: Claim, K: int, n: int, m: int, kept: tuple[bool, bool
     """Equal classes with a bias; `kept` says whether the K - 1 equal modes and the mean mode survive."""
     at = f"T11 bias at {K, n, m}, kept {kept}"
     lam, N = sp.Symbol("lambda"), K * n
-    # Where the mean mode is lost lambda_b may be 0: u = 1/(1 + lambda_b) in (0, 1], and all stays polynomial in 1/u.
+    # u = 1/(1 + lambda_b) in (0, 1]: lambda_b may be 0 where the mean mode is lost, and all stays polynomial in 1/u.
     u = sp.Symbol("u")
-    lam_b = sp.Symbol("lambda_b") if kept[1] else 1 / u - 1
+    lam_b = 1 / u - 1
     root = sp.sqrt(n)
     mean = sp.ones(K, K) / K
     spread = sp.ones(1, n) / root
