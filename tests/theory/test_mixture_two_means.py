@@ -147,6 +147,11 @@ def test_the_linear_rules_of_one_gaussian_a_class(seed, dim):
     assert discriminant(equal).accuracy(equal) == pytest.approx(expected, abs=1e-8)
 
 
+def test_a_variance_that_rounding_makes_negative_is_none():
+    moments = Moments([0.5, 0.5], [[0.0, 1.0], [0.0, -1.0]], np.stack([np.diag([1.0, -0.5e-10])] * 2))
+    assert Split(np.array([0.0, 1.0]), 0.0).above(Mixture(moments, [0, 0])).tolist() == [1.0, 0.0]
+
+
 def test_a_split_with_an_empty_side_is_left_as_it_is():
     end = lloyd(Mixture.from_means([[0.0, 0.0], [1.0, 0.0]], [0, 0]), np.array([1.0, 0.0]), 3.0)
     assert (end.normal.tolist(), end.threshold, end.gain) == ([1.0, 0.0], 3.0, 0.0)

@@ -156,7 +156,7 @@ def prove(claim: Claim | None = None) -> None:
 
 def _generator(R: sp.Matrix) -> sp.Matrix:
     d, K = R.shape
-    return sp.Matrix(sp.BlockMatrix([[sp.zeros(d, d), R], [R.T, sp.zeros(K, K)]]))
+    return sp.Matrix(sp.BlockMatrix([[sp.zeros(d), R], [R.T, sp.zeros(K)]]))
 
 
 def _prove_law(claim: Claim, m: int, d: int, K: int, n: int) -> None:

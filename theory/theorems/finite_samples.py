@@ -195,7 +195,7 @@ def _prove_remainder(invariant: Claim, K: int, d: int) -> None:
     """W_r W_r^T = c^2 (I - P_A) and W_r F^T = 0, from W W^T = A^T A + c^2 I; A is lower triangular, by a rotation."""
     c = sp.Symbol("c")
     A = sp.Matrix(K, d, lambda i, j: sp.Symbol(f"A_{i}{j}") if j <= i else 0)
-    second = c**2 * sp.eye(d) - invariant(sp.zeros(d, d), A)
+    second = c**2 * sp.eye(d) - invariant(sp.zeros(d), A)
     outside = sp.eye(d) - A.T * (A * A.T).inv() * A
     at = f"T12(a) remainder at {K, d}"
     require_zero(at, (outside * second * outside.T - c**2 * outside).applyfunc(sp.cancel))

@@ -115,15 +115,13 @@ def prove(claim: Callable[[sp.Matrix], sp.Matrix] | None = None) -> None:
 
     claim: R (d, K) -> the generator of U (d + K, d + K); the theorem's own by default.
     """
-    claim = claim or (lambda R: sp.BlockMatrix([[_zeros(R.rows), R], [R.T, _zeros(R.cols)]]).as_explicit())
+    claim = claim or (
+        lambda R: sp.BlockMatrix([[sp.zeros(R.rows), R], [R.T, sp.zeros(R.cols)]]).as_explicit()
+    )
     for sizes in SIZES:
         _prove_law(claim, *sizes)
     for d, K in GROUP_SIZES:
         _prove_invariant(claim, d, K)
-
-
-def _zeros(n: int) -> sp.Matrix:
-    return sp.zeros(n, n)
 
 
 def _prove_law(claim: Callable[[sp.Matrix], sp.Matrix], m: int, d: int, K: int) -> None:

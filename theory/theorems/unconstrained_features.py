@@ -169,7 +169,7 @@ def _prove_bias(threshold: Claim, K: int, n: int, m: int, kept: tuple[bool, bool
     u = sp.Symbol("u")
     lam_b = 1 / u - 1
     root = sp.sqrt(n)
-    mean = sp.ones(K, K) / K
+    mean = sp.ones(K) / K
     spread = sp.ones(1, n) / root
 
     def columns(equal: sp.Expr, constant: sp.Expr) -> sp.Matrix:
@@ -213,7 +213,7 @@ def _prove_narrow() -> None:
 
 def _prove_no_decay() -> None:
     """lambda = 0, two samples a class: the loss is 0 whatever the second half of H is."""
-    A = sp.Matrix.hstack(sp.eye(2), sp.zeros(2, 2))
+    A = sp.Matrix.hstack(sp.eye(2), sp.zeros(2))
     classes = sp.kronecker_product(sp.eye(2), sp.ones(1, 2))
     H = sp.Matrix.vstack(classes, matrix("X", 2, 4))
     require_zero("T11 no decay", _squares(A * H - classes))

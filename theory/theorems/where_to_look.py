@@ -178,7 +178,7 @@ def _prove_distance() -> None:
     for n in (1, 2):
         inner, delta, c = symmetric("S", n), matrix("delta", n, 1), matrix("c", n, 1)
         whole = sp.Matrix.vstack(sp.Matrix.hstack(sp.Matrix([[t]]), c.T), sp.Matrix.hstack(c, inner))
-        lifted = sp.Matrix.vstack(sp.zeros(1, 1), delta)
+        lifted = sp.Matrix.vstack(sp.zeros(1), delta)
         inverse = inner.inv(method="ADJ")
         gap = (lifted.T * whole.inv(method="ADJ") * lifted)[0] - (delta.T * inverse * delta)[0]
         claim = (c.T * inverse * delta)[0] ** 2 / (t - (c.T * inverse * c)[0])
