@@ -162,11 +162,8 @@ def summary(reports: list[Report]) -> list[dict[str, Any]]:
 def together(reports: list[Report]) -> dict[str, Any]:
     """Of every run the recipe, accuracy, last metrics and how much was recovered; what they share but once."""
     kept = ("recipe", "coarse_map", "accuracy", "how much")
-    shared = (
-        {name: reports[0][name] for name in ("images", "class_names", "environment", "device")}
-        if reports
-        else {}
-    )
+    common = ("images", "class_names", "environment", "device")
+    shared = {name: reports[0][name] for name in common} if reports else {}
     runs = [{n: r[n] for n in kept if n in r} | {"last": r["metrics"][-1]} for r in reports]
     return shared | {"runs": runs}
 

@@ -270,9 +270,9 @@ class _Run:
         pixels = self.recipe.pixels(max(epoch - 1, 0), self.images["test"].padded.shape[1])
         for split, images in self.images.items():
             chosen = measured_subset(len(images), self.recipe)
-            features = represent(self.state.network, images, chosen, pixels=pixels, autocast=self.autocast)[
-                -1
-            ]
+            *_, features = represent(
+                self.state.network, images, chosen, pixels=pixels, autocast=self.autocast
+            )
             fine = images.labels[chosen].cpu().numpy()
             arrays |= {f"features.{split}": features, f"fine.{split}": fine}
             metrics[f"{split}.accuracy"] = self.accuracy(features, fine)
