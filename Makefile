@@ -4,34 +4,39 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: figures cifar cifar-long test lint docs browser bench fuzz mutation oldest shuffled clean
+.PHONY: figures cifar cifar-long test links lint docs browser bench fuzz mutation oldest shuffled clean
 
 figures: $(INSTALLED)
-	$(BIN)/python -m paper_figs --out figures
+	$(BIN)/finegrain figures --out figures
 
 # CIFAR-10 with five coarse labels: train, then recover the hidden classes. Killed, it goes on after its last checkpoint.
 #   make cifar DATA=images:PATH      a folder or tar of images; by default the official archive, in this folder
 DATA ?= cifar10:cifar-10-python.tar.gz
 cifar: $(INSTALLED)
-	$(BIN)/python -m empirical train configs/cifar.toml --data $(DATA)
-	$(BIN)/python -m empirical recover configs/cifar.toml --data $(DATA)
+	$(BIN)/finegrain train configs/cifar.toml --data $(DATA)
+	$(BIN)/finegrain recover configs/cifar.toml --data $(DATA)
 
 cifar-long: $(INSTALLED)
-	$(BIN)/python -m empirical train configs/cifar_long.toml --data $(DATA)
-	$(BIN)/python -m empirical recover configs/cifar_long.toml --data $(DATA)
+	$(BIN)/finegrain train configs/cifar_long.toml --data $(DATA)
+	$(BIN)/finegrain recover configs/cifar_long.toml --data $(DATA)
 
 # One thread a process: the suite runs in parallel over processes instead. In its own order, also after make shuffled.
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -p no:randomly
 
-lint: $(INSTALLED)
+# Tools that read sources without running them look for finegrain.theory in finegrain/theory: a link, not in git.
+PACKAGES := theory sims empirical paper_figs
+links:
+	for name in $(PACKAGES); do ln -sfn ../$$name finegrain/$$name; done
+
+lint: $(INSTALLED) links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 # The documentation as a site, into build/site.
-docs: $(INSTALLED)
+docs: $(INSTALLED) links
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 

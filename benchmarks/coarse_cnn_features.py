@@ -3,7 +3,7 @@
     python benchmarks/coarse_cnn_features.py --data fashion-mnist --map mod --epochs 3 --out features.safetensors
 
 The file holds "features" (N, 64), the rectified last hidden layer on the training images, the fine "labels" (N,),
-"test_features" and "test_labels", the coarse map, and the classifier; `python -m empirical measure` reads it, and so
+"test_features" and "test_labels", the coarse map, and the classifier; `finegrain measure` reads it, and so
 does `predict --data features:FILE`. Minutes on one core.
 """
 
@@ -18,11 +18,11 @@ import typer
 from safetensors.torch import save_file
 from torch import nn
 
-from empirical.coarse_maps import coarse_map
-from empirical.data import load
-from empirical.hooks import layer_batches
-from theory.console import run, tracked
-from theory.files import writable_folder
+from finegrain.empirical.readers.coarse_maps import coarse_map
+from finegrain.empirical.readers.data import load
+from finegrain.empirical.readers.hooks import layer_batches
+from finegrain.theory.tools.console import run, tracked
+from finegrain.theory.tools.files import writable_folder
 
 BATCH = 128
 
@@ -44,7 +44,7 @@ def network(channels: int, num_coarse: int) -> nn.Sequential:
 
 def main(
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
-    data: Annotated[str, typer.Option(help="As in python -m empirical predict.")] = "fashion-mnist",
+    data: Annotated[str, typer.Option(help="As in finegrain predict.")] = "fashion-mnist",
     map_: Annotated[str, typer.Option("--map", help="Coarse map.")] = "mod",
     epochs: Annotated[int, typer.Option(min=1)] = 3,
     weight_decay: Annotated[float, typer.Option(min=0)] = 5e-4,

@@ -15,7 +15,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from empirical.discover import discover
+from finegrain.empirical.hidden_classes.discover import discover
 
 Array = NDArray[np.float64]
 CLASSES, DIM = 10, 20

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from empirical.coarse_maps import coarse_map
-from empirical.data import load
-from empirical.erosion import Erosion, shrunk, train
-from empirical.preprocess import Preprocess
-from sims.run_folder import environment
-from theory.files import to_json, write_atomic
+from finegrain.empirical.networks.preprocess import Preprocess
+from finegrain.empirical.readers.coarse_maps import coarse_map
+from finegrain.empirical.readers.data import load
+from finegrain.empirical.theorems.erosion import Erosion, shrunk, train
+from finegrain.sims.run_folder import environment
+from finegrain.theory.tools.files import to_json, write_atomic
 
 DECAYS = (0.01, 0.03)
 NOISES = (0.0, 0.05, 0.2, 1.0)

@@ -1,9 +1,9 @@
-"""The representation that a finished `python -m empirical train` run gives all images, as one file.
+"""The representation that a finished `finegrain train` run gives all images, as one file.
 
     python benchmarks/features_of_run.py runs/NAME --data images:cifar10-images.tar.xz --out features.safetensors
 
 It holds "features" (N, d) of the training images and their fine "labels", "test_features" and "test_labels", and the
-classifier's "weight": what `python -m empirical measure` and `predict --data features:FILE` read.
+classifier's "weight": what `finegrain measure` and `predict --data features:FILE` read.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 import typer
 from safetensors.numpy import save_file
 
-from empirical.data import load
-from empirical.image_cache import default_folder
-from empirical.recipe import Recipe
-from empirical.representation import classifier_of, represent
-from empirical.training import train
-from theory.console import run
-from theory.files import writable_folder
+from finegrain.empirical.networks.recipe import Recipe
+from finegrain.empirical.networks.representation import classifier_of, represent
+from finegrain.empirical.networks.training import train
+from finegrain.empirical.readers.data import load
+from finegrain.empirical.readers.image_cache import default_folder
+from finegrain.theory.tools.console import run
+from finegrain.theory.tools.files import writable_folder
 
 
 def main(

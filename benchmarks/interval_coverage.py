@@ -12,9 +12,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from theory import Mixture, observables
-from theory.console import run, tracked
-from theory.jackknife import GroupedMoments, interval
+from finegrain.theory import observables
+from finegrain.theory.jackknife import GroupedMoments, interval
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.tools.console import run, tracked
 
 
 def main(

@@ -17,8 +17,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from empirical.measure import measure
-from theory.console import run
+from finegrain.empirical.measurement.measure import measure
+from finegrain.theory.tools.console import run
 
 BLOCK = 250_000
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from test_moments import two_passes  # the peer's scheme, beside this file
 
-from theory import MomentsAccumulator
+from finegrain.theory.moments import MomentsAccumulator
 
 N, D, C = 20_000, 64, 10
 

@@ -117,7 +117,7 @@ def _run_pytest(folder: Path, tests: list[str], profile: str) -> None:
 def outcome(folder: Path, tests: list[str], profiles: tuple[str, ...] = PROFILES) -> str:
     """survived, if the tests pass in `folder`, or killed or timeout."""
     for profile in profiles:
-        # By its name a worker would be told from the program itself (theory/console.py).
+        # By its name a worker would be told from the program itself (theory/tools/console.py).
         process = multiprocessing.get_context("fork").Process(
             target=_run_pytest, args=(folder, tests, profile), name="MainProcess"
         )
@@ -161,7 +161,9 @@ def main() -> None:
     )
     parser.add_argument("--sample", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--files", nargs="+", help="such as theory/checks.py; all of theory/ by default")
+    parser.add_argument(
+        "--files", nargs="+", help="such as theory/tools/checks.py; all of theory/ by default"
+    )
     parser.add_argument(
         "--again", type=Path, help="run only the survivors of this file, and write them back to it"
     )

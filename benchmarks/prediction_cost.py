@@ -22,12 +22,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sims import population_descent
-from sims.initial_weights import gaussian
-from sims.population import PRECISIONS, population_loss
-from sims.sample_loss import SampleLoss, Samples
-from theory import Mixture, Moments, observables
-from theory.targets import centred_one_hot
+from finegrain.sims.initial_weights import gaussian
+from finegrain.sims.population.flow import population_descent
+from finegrain.sims.population.loss import PRECISIONS, population_loss
+from finegrain.sims.samples.loss import SampleLoss, Samples
+from finegrain.theory import observables
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.moments import Moments
+from finegrain.theory.targets import centred_one_hot
 
 SAMPLES, CLASSES = 60_000, 10
 COARSE = np.arange(CLASSES) % 5

@@ -2,7 +2,7 @@
 
     python benchmarks/prediction_floor.py --data fashion-mnist --seeds 4
 
-Same initial weights, same settings as `python -m empirical predict`. A difference between halves has twice the standard
+Same initial weights, same settings as `finegrain predict`. A difference between halves has twice the standard
 deviation of what the images that happen to be in the whole set cause, so half of it is printed too.
 """
 
@@ -14,15 +14,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from empirical import two_layer
-from empirical.coarse_maps import coarse_map
-from empirical.data import load
-from empirical.image_cache import default_folder
-from empirical.prediction_config import Config
-from empirical.preprocess import Preprocess
-from sims.initial_weights import gaussian
-from theory import observables
-from theory.targets import centred_one_hot
+from finegrain.empirical.networks import two_layer
+from finegrain.empirical.networks.preprocess import Preprocess
+from finegrain.empirical.prediction.config import Config
+from finegrain.empirical.readers.coarse_maps import coarse_map
+from finegrain.empirical.readers.data import load
+from finegrain.empirical.readers.image_cache import default_folder
+from finegrain.sims.initial_weights import gaussian
+from finegrain.theory import observables
+from finegrain.theory.targets import centred_one_hot
 
 
 def main() -> None:

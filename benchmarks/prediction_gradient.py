@@ -10,7 +10,7 @@ Along the course that R = 1 predicts, so without training a network, at the reco
                        E||g_test - g_images||^2 is its square times n (1/n + 1/n_test).
     fine_share, NC1    largest relative error of the mixture's Moments of h at these weights
 
-A search is SHAPE/FIT_IN as in `python -m empirical predict`, or spherical/weights: distances weighed by the mean W^T W
+A search is SHAPE/FIT_IN as in `finegrain predict`, or spherical/weights: distances weighed by the mean W^T W
 along the course, as preactivations see them.
 """
 
@@ -22,16 +22,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from empirical.coarse_maps import coarse_map
-from empirical.data import Dataset, load
-from empirical.image_cache import default_folder
-from empirical.predict import fit
-from empirical.prediction_config import Config
-from empirical.preprocess import Preprocess
-from sims import population_descent, population_loss
-from sims.initial_weights import gaussian
-from theory import Mixture, Moments, kinematics, observables
-from theory.targets import centred_one_hot
+from finegrain.empirical.networks.preprocess import Preprocess
+from finegrain.empirical.prediction.config import Config
+from finegrain.empirical.prediction.predict import fit
+from finegrain.empirical.readers.coarse_maps import coarse_map
+from finegrain.empirical.readers.data import Dataset, load
+from finegrain.empirical.readers.image_cache import default_folder
+from finegrain.sims.initial_weights import gaussian
+from finegrain.sims.population.flow import population_descent
+from finegrain.sims.population.loss import population_loss
+from finegrain.theory import kinematics, observables
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.moments import Moments
+from finegrain.theory.targets import centred_one_hot
 
 Array = NDArray[np.float64]
 NAMES = ("fine_share", "nc1_trace_ratio_coarse")

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from empirical.data import load
-from empirical.image_cache import default_folder
-from empirical.prediction_accuracy import AIMS, accuracy, law_in_components
-from empirical.prediction_config import Config
-from empirical.prediction_sweep import sweep
+from finegrain.empirical.prediction.accuracy import AIMS, accuracy, law_in_components
+from finegrain.empirical.prediction.config import Config
+from finegrain.empirical.prediction.sweep import sweep
+from finegrain.empirical.readers.data import load
+from finegrain.empirical.readers.image_cache import default_folder
 
 OBSERVED = ("fine_share", "nc1_trace_ratio_coarse", "nc1_coarse", "loss")
 TRAINING = ["seed", "R", "fine_share predicted", "observed", "end", "worst", "NC1 end", "worst"]

@@ -11,16 +11,14 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from empirical.coarse_maps import coarse_map
-from empirical.feature_files import open_shard
-from empirical.recoverability import RULES, Row, compare
-from theory.console import run
+from finegrain.empirical.readers.coarse_maps import coarse_map
+from finegrain.empirical.readers.feature_files import open_shard
+from finegrain.empirical.theorems.recoverability import RULES, Row, compare
+from finegrain.theory.tools.console import run
 
 
 def main(
-    features: Annotated[
-        str, typer.Argument(help="FILE or FILE:NAME, as python -m empirical measure reads it.")
-    ],
+    features: Annotated[str, typer.Argument(help="FILE or FILE:NAME, as finegrain measure reads it.")],
     labels: Annotated[str | None, typer.Option(help="Fine labels 0..C-1, FILE or FILE:NAME.")] = None,
     map_: Annotated[str, typer.Option("--map", help="Coarse map.")] = "mod",
     components: Annotated[list[int], typer.Option(help="R, repeated for several.")] = [1, 2, 4, 8],  # noqa: B006

@@ -21,10 +21,10 @@ import typer
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
-from sims.gate_flow import GateIntegrator
-from sims.initial_weights import balanced
-from theory import Mixture
-from theory.targets import signs
+from finegrain.sims.gates.integrator import GateIntegrator
+from finegrain.sims.initial_weights import balanced
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.targets import signs
 
 Array = NDArray[np.float64]
 

@@ -17,11 +17,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sims import population_loss
-from sims.initial_weights import gaussian
-from sims.plotting import PAGE, PALETTE, paper_style, save
-from theory import Mixture, Moments, MomentsAccumulator
-from theory.targets import one_hot
+from finegrain.sims.initial_weights import gaussian
+from finegrain.sims.plotting import PAGE, PALETTE, paper_style, save
+from finegrain.sims.population.loss import population_loss
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.moments import Moments, MomentsAccumulator
+from finegrain.theory.targets import one_hot
 
 Array = NDArray[np.float64]
 

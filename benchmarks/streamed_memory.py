@@ -21,7 +21,7 @@ def stream(classes: int, dim: int, samples: int, products: str) -> None:
     """Accumulate, compute, and print peak MiB, MiB before the first sample, and seconds."""
     import numpy as np
 
-    from theory import MomentsAccumulator
+    from finegrain.theory.moments import MomentsAccumulator
 
     def peak() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux

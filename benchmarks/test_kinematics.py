@@ -5,12 +5,14 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from sims import population_flow, population_loss
-from sims.initial_weights import gaussian
-from sims.sample_loss import SampleLoss, Samples
-from theory import Mixture, Moments
-from theory.gaussian import bivariate_normal_cdf
-from theory.targets import centred_one_hot
+from finegrain.sims.initial_weights import gaussian
+from finegrain.sims.population.flow import population_flow
+from finegrain.sims.population.loss import population_loss
+from finegrain.sims.samples.loss import SampleLoss, Samples
+from finegrain.theory.gaussian import bivariate_normal_cdf
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.moments import Moments
+from finegrain.theory.targets import centred_one_hot
 
 
 @pytest.mark.benchmark(group="orthant")

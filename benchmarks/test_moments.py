@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from theory import MomentsAccumulator
+from finegrain.theory.moments import MomentsAccumulator
 
 N, D, C = 50_000, 512, 10
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from sims.initial_weights import gaussian
-from sims.sampled import sampled_descent
-from theory import Mixture
-from theory.targets import centred_one_hot
+from finegrain.sims.initial_weights import gaussian
+from finegrain.sims.samples.flow import sampled_descent
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.targets import centred_one_hot
 
 SEEDS, STEPS, BATCH, RATE = 64, 50, 32, 0.1
 

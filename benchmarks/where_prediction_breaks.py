@@ -3,7 +3,7 @@
     python benchmarks/where_prediction_breaks.py --out paper_figs/recorded/where_prediction_breaks.json
 
 8 principal components, width 8, 400 steps, R = 4 and 10,000 images, unless varied; each repeat has other samples and
-another start (empirical.prediction_limits). The control has width 16: at width 8 some starts lie where courses part,
+another start (empirical/prediction/limits.py). The control has width 16: at width 8 some starts lie where courses part,
 and there no error is small enough to be proportional to its cause. Called again it goes on where it stopped.
 """
 
@@ -18,13 +18,13 @@ from typing import Any
 
 import torch
 
-from empirical.data import load
-from empirical.image_cache import default_folder
-from empirical.prediction_config import Config
-from empirical.prediction_limits import errors
-from empirical.prediction_sweep import reduced
-from sims.run_folder import environment
-from theory.files import to_json, write_atomic
+from finegrain.empirical.prediction.config import Config
+from finegrain.empirical.prediction.limits import errors
+from finegrain.empirical.prediction.sweep import reduced
+from finegrain.empirical.readers.data import load
+from finegrain.empirical.readers.image_cache import default_folder
+from finegrain.sims.run_folder import environment
+from finegrain.theory.tools.files import to_json, write_atomic
 
 BASE = Config(dim=8, width=8, steps=400, shape="spherical", fit_in="all")
 CONTROL = replace(BASE, width=16, components=1)

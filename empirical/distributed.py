@@ -1,6 +1,6 @@
 """Accumulators of several processes merged into one, exactly, under torchrun (or any torch.distributed group).
 
-    torchrun --nproc-per-node 4 -m empirical measure shard-*.npz
+    torchrun --nproc-per-node 4 -m finegrain measure shard-*.npz
 
 Processes merge in pairs, then pairs of pairs: log2 of their number rounds, each of one accumulator's size.
 """
@@ -15,8 +15,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from theory.jackknife import GroupedMoments
-from theory.moments import MomentsAccumulator
+from finegrain.theory.jackknife import GroupedMoments
+from finegrain.theory.moments import MomentsAccumulator
 
 T = TypeVar("T")
 A = TypeVar("A", MomentsAccumulator, GroupedMoments)

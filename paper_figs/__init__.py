@@ -1,0 +1,4 @@
+"""One file per figure: what it claims, its numbers, its picture.
+
+Imports empirical, sims and theory; nothing imports it.
+"""

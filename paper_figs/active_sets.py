@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import active_sets as observed
-from sims.plotting import COLUMN, PALETTE, paper_style
-from theory.targets import signs
-from theory.theorems import active_sets as law
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.theorems import active_sets as observed
+from finegrain.theory.targets import signs
+from finegrain.theory.theorems import active_sets as law
 
 CLAIM = "neurons of a ReLU network with the same open gates move as one Lorentz matrix"
 WIDTH, WEIGHT_DECAY, SHOWN = 400, 0.02, 5

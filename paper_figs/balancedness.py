@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import balancedness as observed
-from sims import population_flow
-from sims.initial_weights import gaussian
-from sims.plotting import COLUMN, PALETTE, paper_style
-from theory.targets import centred_one_hot
-from theory.theorems import balancedness as law
+from finegrain.sims.initial_weights import gaussian
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.population.flow import population_flow
+from finegrain.sims.theorems import balancedness as observed
+from finegrain.theory.targets import centred_one_hot
+from finegrain.theory.theorems import balancedness as law
 
 CLAIM = "the layers' imbalance decays at twice weight decay for every homogeneous activation, not for erf"
 WEIGHT_DECAY = 0.05

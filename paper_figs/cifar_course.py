@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sims.plotting import PAGE, PALETTE, paper_style
+from finegrain.sims.plotting import PAGE, PALETTE, paper_style
 
 TITLE = "CIFAR-10 along training"
 CLAIM = "trained on coarse labels alone, a network sorts CIFAR-10's hidden classes along the way"

@@ -1,7 +1,7 @@
 """Hidden classes along the training of a ResNet-18 on coarse CIFAR-10, drawn from a recorded run.
 
-Record again:  python -m empirical train configs/gpu_resnet18.toml --data images:PATH --device cuda
-               python -m empirical recover configs/gpu_resnet18.toml --data images:PATH --device cuda
+Record again:  finegrain train configs/gpu_resnet18.toml --data images:PATH --device cuda
+               finegrain recover configs/gpu_resnet18.toml --data images:PATH --device cuda
                cp runs/gpu_resnet18_labels-coarse_seed-0/recovery.json paper_figs/recorded/cifar_resnet18.json
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from paper_figs.cifar_course import course, draw
+from finegrain.paper_figs.cifar_course import course, draw
 
 __all__ = ["draw"]  # a figure has TITLE, CLAIM, compute and draw
 

@@ -1,7 +1,7 @@
 """Where hidden classes survive training: learning rate against weight decay, drawn from recorded runs.
 
-Record again:  python -m empirical train configs/cifar_grid.toml --data images:PATH
-               python -m empirical recover configs/cifar_grid.toml --data images:PATH --glance \\
+Record again:  finegrain train configs/cifar_grid.toml --data images:PATH
+               finegrain recover configs/cifar_grid.toml --data images:PATH --glance \\
                    --json paper_figs/recorded/cifar_grid.json
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sims.plotting import PAGE, paper_style
+from finegrain.sims.plotting import PAGE, paper_style
 
 TITLE = "CIFAR-10 over learning rate and weight decay"
 CLAIM = "how much of the hidden classes survives, over learning rate and weight decay"

@@ -1,7 +1,7 @@
 """Recovery of CIFAR-10's hidden classes by three networks, drawn from recorded runs.
 
-Record again:  python -m empirical train configs/NAME.toml --data images:PATH
-               python -m empirical recover configs/NAME.toml --data images:PATH --glance --images 50000 \\
+Record again:  finegrain train configs/NAME.toml --data images:PATH
+               finegrain recover configs/NAME.toml --data images:PATH --glance --images 50000 \\
                    --json paper_figs/recorded/RECORD
                NAME and RECORD: cifar_seeds and cifar_seeds.json, gpu_speed and cifar_gpu_speed.json, gpu_resnet18 and
                cifar_gpu_resnet18.json; cifar_fine.json has the run of configs/cifar.toml on fine labels. Of the two GPU
@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sims.plotting import PAGE, PALETTE, paper_style
+from finegrain.sims.plotting import PAGE, PALETTE, paper_style
 
 TITLE = "CIFAR-10 by three networks"
 CLAIM = (

@@ -13,8 +13,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from safetensors.numpy import load_file
 
-from sims.plotting import PAGE, PALETTE, paper_style
-from theory import Moments, observables
+from finegrain.sims.plotting import PAGE, PALETTE, paper_style
+from finegrain.theory import observables
+from finegrain.theory.moments import Moments
 
 TITLE = "CIFAR-10 at the end of training"
 CLAIM = "after training on coarse labels, fine classes are still apart inside their coarse class"

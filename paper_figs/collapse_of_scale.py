@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import collapse_of_scale as observed
-from sims.plotting import COLUMN, PALETTE, paper_style
-from theory.theorems import collapse_of_scale as law
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.theorems import collapse_of_scale as observed
+from finegrain.theory.theorems import collapse_of_scale as law
 
 CLAIM = "the label-invisible part of the representation collapses in scale, not in information"
 WEIGHT_DECAY = 0.05

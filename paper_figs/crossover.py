@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import crossover as observed
-from sims.plotting import COLUMN, PALETTE, paper_style
-from theory.theorems import crossover as law
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.theorems import crossover as observed
+from finegrain.theory.theorems import crossover as law
 
 CLAIM = "with a leak or a noise eps^kappa the separation's exponent is 1 - min(kappa, rho_S), by the gate equations"
 KAPPAS = {"leak": (0.2, 0.4, 0.6, 0.8, 1.2), "noise": (0.4, 0.6, 0.9)}

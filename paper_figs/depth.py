@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import depth as observed
-from sims.plotting import COLUMN, PALETTE, paper_style
-from theory.theorems import depth as law
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.theorems import depth as observed
+from finegrain.theory.theorems import depth as law
 
 CLAIM = (
     "layer l of a linear network forgets subclasses at l lambda, and convex losses keep T3's determinant law"

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import end_state as observed
-from sims.plotting import PAGE, PALETTE, paper_style
-from theory import Mixture
-from theory.targets import signs
-from theory.theorems import end_state as law
+from finegrain.sims.plotting import PAGE, PALETTE, paper_style
+from finegrain.sims.theorems import end_state as observed
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.targets import signs
+from finegrain.theory.theorems import end_state as law
 
 CLAIM = "the output ends shrunk by C lambda/(sqrt S ||t||), and its last gap closes at twice the separation's rate"
 SHARES = (0.1, 0.3, 0.5, 0.7, 1.2, 1.6)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import erosion as observed
-from sims.plotting import PAGE, PALETTE, paper_style
-from theory.theorems import erosion as law
-from theory.theorems.end_state import critical
+from finegrain.sims.plotting import PAGE, PALETTE, paper_style
+from finegrain.sims.theorems import erosion as observed
+from finegrain.theory.theorems import erosion as law
+from finegrain.theory.theorems.end_state import critical
 
 CLAIM = "relative separation decays at lambda (1 - sqrt((S-1)/S)) up to lambda_c, and at one rate above it"
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9, 1.2, 1.6, 2.0)

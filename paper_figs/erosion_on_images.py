@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims.plotting import PAGE, PALETTE, paper_style
+from finegrain.sims.plotting import PAGE, PALETTE, paper_style
 
 TITLE = "Erosion on images"
 CLAIM = "off the classifier a linear network forgets digits at lambda; a ReLU network keeps them apart"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import finite_samples as observed
-from sims.plotting import COLUMN, PALETTE, paper_style
-from theory.theorems import finite_samples as law
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.theorems import finite_samples as observed
+from finegrain.theory.theorems import finite_samples as law
 
 CLAIM = "on finite samples the remainder is a deflated Gram matrix at all times, and the visible scatter a ridge's"
 EPS = 1e-2

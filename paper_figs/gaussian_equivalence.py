@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import gaussian_equivalence as observed
-from sims.plotting import COLUMN, PALETTE, paper_style
-from theory import Mixture
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.theorems import gaussian_equivalence as observed
+from finegrain.theory.mixture import Mixture
 
 CLAIM = "one Gaussian a class is exact for a linear network; for ReLU the error falls as Gaussians are added"
 COMPONENTS = (1, 4, 16)

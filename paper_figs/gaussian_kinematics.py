@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import gaussian_kinematics as observed
-from sims.plotting import COLUMN, PALETTE, paper_style
-from theory import kinematics
-from theory.theorems import gaussian_kinematics as law
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.theorems import gaussian_kinematics as observed
+from finegrain.theory import kinematics
+from finegrain.theory.theorems import gaussian_kinematics as law
 
 CLAIM = "covariances of a nonlinear layer on Gaussian inputs are known in closed form, for every correlation"
 B = np.array([0.4, -0.3])

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.integrate import cumulative_simpson
 
-from sims import invisible_subspace as observed
-from sims.plotting import COLUMN, PALETTE, paper_style
-from theory.theorems import invisible_subspace as law
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.theorems import invisible_subspace as observed
+from finegrain.theory.theorems import invisible_subspace as law
 
 CLAIM = "on what the labels do not see training is a contraction of known determinant, free of the labels"
 WEIGHT_DECAY, WIDTH = 0.05, 3

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import lorentz as observed
-from sims.plotting import COLUMN, PALETTE, paper_style
-from theory.theorems import lorentz as law
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.theorems import lorentz as observed
+from finegrain.theory.theorems import lorentz as law
 
 CLAIM = "one Lorentz matrix moves every neuron of a linear network, whatever the loss"
 WEIGHT_DECAY = 0.02

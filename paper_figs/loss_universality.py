@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import loss_universality as observed
-from sims.plotting import PAGE, PALETTE, paper_style
-from theory import Mixture
-from theory.theorems import loss_universality as law
+from finegrain.sims.plotting import PAGE, PALETTE, paper_style
+from finegrain.sims.theorems import loss_universality as observed
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.theorems import loss_universality as law
 
 CLAIM = "subclass separation decays at min(lambda, lambda_c) (1 - rho_S) for squared, logistic and softmax loss alike"
 CASES = (("squared", 2, 2), ("logistic", 2, 2), ("softmax", 3, 2), ("logistic", 2, 3))

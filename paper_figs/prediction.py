@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from empirical.data import load
-from empirical.predict import Config, predict
-from empirical.prediction_figure import draw as draw_rows
-from theory import Moments, observables
+from finegrain.empirical.prediction.figure import draw as draw_rows
+from finegrain.empirical.prediction.predict import Config, predict
+from finegrain.empirical.readers.data import load
+from finegrain.theory import observables
+from finegrain.theory.moments import Moments
 
 TITLE = "Digits: predicted against observed"
 CLAIM = "Gaussians fitted to real images predict the variances of a network trained on them, without a fitted parameter"

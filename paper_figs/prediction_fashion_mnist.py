@@ -1,6 +1,6 @@
 """T13 on Fashion-MNIST, drawn from a recorded run: the data set is not embedded, its numbers are.
 
-Record again:  python -m empirical predict --data fashion-mnist --components 4 --out runs/fashion-mnist
+Record again:  finegrain predict --data fashion-mnist --components 4 --out runs/fashion-mnist
                cp runs/fashion-mnist/prediction.json paper_figs/recorded/prediction_fashion_mnist.json
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from empirical.prediction_figure import draw as draw_rows
+from finegrain.empirical.prediction.figure import draw as draw_rows
 
 TITLE = "Fashion-MNIST: predicted against observed"
 CLAIM = "on Fashion-MNIST, theory with four Gaussians a class predicts fine_share and NC1 of the network within 3 %"

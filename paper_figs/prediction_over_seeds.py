@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from empirical.prediction_accuracy import law_in_components
-from sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.empirical.prediction.accuracy import law_in_components
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
 
 TITLE = "Error of the prediction, over starts"
 CLAIM = "the error of T13's prediction falls with the number of Gaussians a class, over starts"

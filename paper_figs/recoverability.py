@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.special import ndtr
 
-from sims import recoverability as observed
-from sims.plotting import COLUMN, PALETTE, paper_style
-from theory.theorems import recoverability as law
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.theorems import recoverability as observed
+from finegrain.theory.theorems import recoverability as law
 
 CLAIM = "2-means splits two Gaussians by their nuisance once its variance passes a threshold"
 RULES = {"optimum": "optimal rule", "bisector": "nearest class mean", "two_means": "2-means"}

@@ -8,9 +8,9 @@ import numpy as np
 from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 
-from sims import relu_gates as observed
-from sims.plotting import PAGE, PALETTE, paper_style
-from theory import Mixture
+from finegrain.sims.plotting import PAGE, PALETTE, paper_style
+from finegrain.sims.theorems import relu_gates as observed
+from finegrain.theory.mixture import Mixture
 
 CLAIM = "closed ReLU gates only decay, and below an eps known from the start every neuron ends with the predicted gates"
 WIDTH, WEIGHT_DECAY, RTOL = 100, 0.1, 1e-6

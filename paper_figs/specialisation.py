@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import specialisation as observed
-from sims.plotting import COLUMN, PALETTE, paper_style
-from theory.theorems import specialisation as law
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.theorems import specialisation as observed
+from finegrain.theory.theorems import specialisation as law
 
 CLAIM = "relative separation of subclasses after training scales as eps^(1 - sqrt((S-1)/S)), against eps without ReLU"
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import sweep_plot
-from sims.sweep import sweep
+from finegrain.sims.sweeps import plot as sweep_plot
+from finegrain.sims.sweeps.sweep import sweep
 
 TITLE = "A sweep over scales and seeds"
 CLAIM = "slopes fitted to a sweep over scales and seeds, by two commands, are those of T7"

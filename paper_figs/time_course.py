@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import time_course as observed
-from sims.plotting import COLUMN, PALETTE, paper_style
-from theory import observables
-from theory.theorems import time_course as law
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.theorems import time_course as observed
+from finegrain.theory import observables
+from finegrain.theory.theorems import time_course as law
 
 CLAIM = (
     "NC1 and fine_share of an aligned linear network are closed forms in time, with an error of order eta^2"

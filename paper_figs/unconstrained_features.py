@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import unconstrained_features as observed
-from sims.plotting import COLUMN, PALETTE, paper_style
-from theory.theorems import unconstrained_features as law
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.theorems import unconstrained_features as observed
+from finegrain.theory.theorems import unconstrained_features as law
 
 CLAIM = "unconstrained features collapse by soft thresholds in lambda, and fine labels play no part"
 CLASSES = 4

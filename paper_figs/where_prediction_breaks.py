@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from empirical.error_law import power_law
-from sims.plotting import PAGE, PALETTE, paper_style
+from finegrain.empirical.prediction.error_law import power_law
+from finegrain.sims.plotting import PAGE, PALETTE, paper_style
 
 Array = NDArray[np.float64]
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sims import where_to_look as observed
-from sims.plotting import COLUMN, PALETTE, paper_style
-from sims.recoverability import two_means
-from theory.theorems import where_to_look as law
+from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.theorems import where_to_look as observed
+from finegrain.sims.theorems.recoverability import two_means
+from finegrain.theory.theorems import where_to_look as law
 
 CLAIM = "off the classifier's row space 2-means finds the subclasses at all times; on h it loses them as h collapses"
 CASES = {"h": "on $h$", "off": "off the row space of $A$"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from theory import checks
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
 
-from theory.files import writable_folder, write_atomic
+from finegrain.theory.tools.files import writable_folder, write_atomic
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 COLUMN, PAGE = 3.3, 6.75  # widths in inches of one column and of both, as in ICML's style

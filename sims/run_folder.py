@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from theory.files import clear, to_json, writable_folder, write_atomic
+from finegrain.theory.tools.files import clear, to_json, writable_folder, write_atomic
 
 Arrays = dict[str, NDArray[Any]]
 CURE = "delete it and those after it to recompute them"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from theory.theorems import THEOREMS
+from finegrain.theory.theorems import THEOREMS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from empirical import safe_pickle
-from sims.experiment import KEYS, read_points
+from finegrain.empirical.readers import safe_pickle
+from finegrain.sims.sweeps.points import KEYS, read_points
 
 ROOT = Path(__file__).parents[1]
 

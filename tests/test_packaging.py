@@ -46,8 +46,8 @@ def test_nothing_is_loaded_before_it_is_needed(code, unwanted):
 
 
 def test_the_public_names_of_theory_are_what_they_were_before_loading():
-    import theory
-    from theory.moments import Moments
+    from finegrain import theory
+    from finegrain.theory.moments import Moments
 
     assert theory.Moments is Moments
     assert {getattr(theory, name) for name in theory.__all__}

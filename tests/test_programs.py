@@ -36,7 +36,7 @@ def test_help_shows_examples(arguments):
 def test_the_help_of_empirical_has_an_example_of_each_command():
     result = program("empirical", "--help")
     for command in ("predict", "measure", "discover", "train", "recover"):
-        assert f"python -m empirical {command} " in result.stdout
+        assert f"finegrain {command} " in result.stdout
 
 
 def test_one_theorem_is_proved_and_written(tmp_path):
@@ -54,7 +54,8 @@ def test_one_theorem_is_proved_and_written(tmp_path):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_of_processes_that_torchrun_starts_the_first_alone_speaks(rank, monkeypatch):
     monkeypatch.setenv("RANK", str(rank))
-    code = "from theory.console import console, tracked; console.print('a word'); list(tracked([0], 'a bar'))"
+    code = "from finegrain.theory.tools.console import console, tracked; "
+    code += "console.print('a word'); list(tracked([0], 'a bar'))"
     speaker = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert speaker.returncode == 0, speaker.stderr
     assert ("a word" in speaker.stdout, "a bar" in speaker.stderr) == (rank == 0, rank == 0)

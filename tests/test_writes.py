@@ -20,8 +20,8 @@ import pytest
 from safetensors import safe_open
 from writers import WRITERS, prepare, quick
 
-from theory import files
-from theory.files import write_atomic
+from finegrain.theory.tools import files
+from finegrain.theory.tools.files import write_atomic
 
 ROOT = Path(__file__).parents[1]
 READ_BACK = ("predict", "predictions", "train", "recover")  # what they find; the others write it anew
@@ -40,11 +40,11 @@ WRITING = {
 }
 # These write a lock, or into a folder that is renamed into place as a whole, or the archives that tests read.
 OWN_CARE = {
-    "theory/files.py",
+    "theory/tools/files.py",
     "sims/run_folder.py",
-    "sims/sweep.py",
-    "empirical/image_cache.py",
-    "empirical/testing.py",
+    "sims/sweeps/sweep.py",
+    "empirical/readers/image_cache.py",
+    "empirical/readers/testing.py",
 }
 
 
@@ -267,7 +267,9 @@ def test_no_writer_is_forgotten(inputs, disk):
         calls = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
         if any(ast.unparse(call).rsplit(".", 1)[-1] in writing for call in calls):
             expected.add(file.relative_to(ROOT).as_posix())
-    assert sorted(expected - disk.modules - {"empirical/testing.py"}) == []  # which writes archives for tests
+    assert (
+        sorted(expected - disk.modules - {"empirical/readers/testing.py"}) == []
+    )  # which writes archives for tests
 
 
 SMALL_DISK = """

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 
-from theory import checks
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from theory import checks
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""Pairs of half-lines X < h under the Gaussian in single precision: polynomials for `theory.gaussian`'s integrals.
+"""Pairs of half-lines X < h under the Gaussian in single precision: polynomials for `gaussian.py`'s integrals.
 
 With r the correlation, q = sqrt((1 - r)(1 + r)), u_1 = (h_2 - r h_1)/q and u_2 = (h_1 - r h_2)/q,
 
@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from theory.gaussian import CUT
+from finegrain.theory.gaussian import CUT
 
 Array = NDArray[Any]
 

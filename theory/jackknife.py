@@ -26,9 +26,9 @@ from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from theory import checks
-from theory.moments import Moments, MomentsAccumulator
-from theory.recoverability import host
+from finegrain.theory.moments import Moments, MomentsAccumulator
+from finegrain.theory.pairs import host
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ functions of (b, Q), and so is the gradient of every loss L that sees phi(z) thr
     dL/dW = sum_c b_bar_c mu_c^T + 2 Q_bar_c W Sigma_c,     b_bar = dL/db,  Q_bar = dL/dQ (symmetric).
 
 No covariance subtracts a product of means. Each is right to rounding, relative to s_1 s_2, for a class
-collapsed to a point, for means far from the kink, and for duplicated neurons (`theory.gaussian` has h, r,
+collapsed to a point, for means far from the kink, and for duplicated neurons (`finegrain.theory.gaussian` has h, r,
 Delta and, as kink_covariance, kink):
 
     identity    Q_12
@@ -29,8 +29,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf
 
-from theory import checks, gaussian
-from theory.moments import Moments
+from finegrain.theory import gaussian
+from finegrain.theory.moments import Moments
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from types import ModuleType
 from typing import Any
 
-from theory.theorems import THEOREMS
-from theory.theorems.symbolic import ProofFailed
+from finegrain.theory.theorems import THEOREMS
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 
 def choose(theorem: str | None) -> list[ModuleType]:

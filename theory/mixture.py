@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory import checks
-from theory.brief import brief
-from theory.moments import Moments
-from theory.recoverability import host
+from finegrain.theory.moments import Moments
+from finegrain.theory.pairs import host
+from finegrain.theory.tools import checks
+from finegrain.theory.tools.brief import brief
 
 Array = NDArray[np.float64]
 
@@ -118,7 +118,7 @@ class Mixture:
         """Fit `components` Gaussians to each fine class of samples x (N, d) with labels fine (N,).
 
         Expectation-maximisation gives each sample's responsibilities; the moments weighted by them, pooled to fine
-        classes, equal the samples' own to rounding (theory.mixture_fit).
+        classes, equal the samples' own to rounding (finegrain.theory.mixture_fit).
 
         Args:
             shape: of the Gaussians in the search, "full" or "spherical"; the first finds the components of a true
@@ -132,7 +132,7 @@ class Mixture:
         Raises:
             ValueError: as Moments.from_samples; an unknown shape; or a class with fewer than 2 `components` samples.
         """
-        from theory.mixture_fit import fit_components  # here, for its progress bar is slow to load
+        from finegrain.theory.mixture_fit import fit_components  # here, for its progress bar is slow to load
 
         samples = checks.real("x", x, ("N", "d"))
         coarse = checks.coarse_map(coarse_map)

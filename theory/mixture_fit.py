@@ -19,9 +19,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory import checks
-from theory.console import tracked
-from theory.moments import Moments
+from finegrain.theory.moments import Moments
+from finegrain.theory.tools import checks
+from finegrain.theory.tools.console import tracked
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]

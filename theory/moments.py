@@ -24,9 +24,9 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
 from numpy.typing import ArrayLike
 
-from theory import checks
-from theory.brief import brief
-from theory.scatter import Block, RunningMeans, absorbed_blocks, add_gram, mirror, segment_sums
+from finegrain.theory.scatter import Block, RunningMeans, absorbed_blocks, add_gram, mirror, segment_sums
+from finegrain.theory.tools import checks
+from finegrain.theory.tools.brief import brief
 
 KINDS = ("full", "diagonal", "pooled")
 ROUNDING = 1e-10  # of the largest variance: W Sigma W^T computed in float64 is safely inside

@@ -8,7 +8,7 @@ Sigma_W = sum pi_c Cov_c; Sigma_B = sum pi_c (mu_c - mu)(mu_c - mu)^T. Differenc
 directly, never as differences of squares, so nothing here cancels or turns negative once classes collapse.
 
 Pairs of classes and how well they can be told apart (distances, LDA, nearest centre, 2-means) are in
-theory/recoverability.py; all of its functions are also names of this module.
+theory/pairs.py; all of its functions are also names of this module.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import ArrayLike
 
-from theory import checks
-from theory.moments import Moments
-from theory.recoverability import (
+from finegrain.theory.moments import Moments
+from finegrain.theory.pairs import (
     bisector_accuracy,
     class_distances,
     host,
@@ -34,6 +33,7 @@ from theory.recoverability import (
     separation,
     two_means_accuracy,
 )
+from finegrain.theory.tools import checks
 
 __all__ = [
     "bisector_accuracy",

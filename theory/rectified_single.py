@@ -2,8 +2,8 @@
 
     h = phi(z),  phi(z) = a z + (1 - a) relu(z),  z ~ N(b, Q),  Q = W Sigma W^T,  noise = 1/2 tr(A Cov(h) A^T),
 
-which is what the squared loss sees of Cov(h) (`sims.population`). `theory.kinematics` does the same for any loss and
-more activations in double precision; here its cotangent is known in advance, A^T A/2, and nothing is kept.
+which is what the squared loss sees of Cov(h) (`sims/population/loss.py`). `kinematics.py` does the same for any loss and more
+activations in double precision; here its cotangent is known in advance, A^T A/2, and nothing is kept.
 
 As phi(z) = c z + e |z|, with c and e = (1 +- a)/2, a neuron's sign matters to its linear half alone. So all are taken
 at h <= 0: where h > 0 the neuron is flipped, f = -1, which changes the signs of its row of W and of b, h and r. Then
@@ -11,7 +11,7 @@ at h <= 0: where h > 0 the neuron is flipped, f = -1, which changes the signs of
     Cov_jk = Q_jk (c^2 + e^2 f_j f_k + c e (sigma_j + sigma_k)) + 2 e^2 (x_j rho_k + rho_j x_k - 2 rho_j rho_k)
              + 4 e^2 s_j s_k pair_jk,    pair_jk = (r + h_j h_k) delta + h_k shift_j + h_j shift_k + ring,
 
-sigma = E sign(z) not flipped, x = s h and rho = E relu(z) flipped, the rest as in `theory.gaussian_single`. The first
+sigma = E sign(z) not flipped, x = s h and rho = E relu(z) flipped, the rest as in `gaussian_single.py`. The first
 line is made of products of something of j and something of k, whose sums over k cost little, in double precision. What
 is left for pairs, s_j s_k pair_jk = E (|z_j z_k| - z_j z_k)/4, is nothing where flipped neurons' signs agree, and
 
@@ -31,8 +31,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from theory import gaussian
-from theory.gaussian_single import HalfLine, half_line, orthant
+from finegrain.theory import gaussian
+from finegrain.theory.gaussian_single import HalfLine, half_line, orthant
 
 Array = NDArray[Any]
 Pull = Callable[[Array, Array], tuple[Array, Array]]

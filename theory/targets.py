@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory import checks
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 

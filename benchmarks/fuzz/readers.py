@@ -24,17 +24,17 @@ from pyarrow import parquet
 from safetensors.numpy import save
 
 from benchmarks.fuzz.mutations import mutated, mutated_tar, random_pickle
-from empirical import image_cache
-from empirical.array_files import read_whole
-from empirical.cifar_archive import LAYOUTS, read_cifar
-from empirical.feature_files import open_shard
-from empirical.idx import read_idx
-from empirical.image_folder import read_images
-from empirical.recipe import read_recipes
-from empirical.testing import batch, meta
-from sims.experiment import read_points
-from sims.run_folder import RunFolder
-from sims.sweep import read_table, sweep
+from finegrain.empirical.networks.recipe import read_recipes
+from finegrain.empirical.readers import image_cache
+from finegrain.empirical.readers.array_files import read_whole
+from finegrain.empirical.readers.cifar_archive import LAYOUTS, read_cifar
+from finegrain.empirical.readers.feature_files import open_shard
+from finegrain.empirical.readers.idx import read_idx
+from finegrain.empirical.readers.image_folder import read_images
+from finegrain.empirical.readers.testing import batch, meta
+from finegrain.sims.run_folder import RunFolder
+from finegrain.sims.sweeps.points import read_points
+from finegrain.sims.sweeps.sweep import read_table, sweep
 
 Files = Mapping[str, bytes]
 PACK = (bytes, gzip.compress, lzma.compress)

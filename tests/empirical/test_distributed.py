@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from test_training import DATA, SHORT, weights
 
-from empirical.measure import measure
-from empirical.training import train
+from finegrain.empirical.measurement.measure import measure
+from finegrain.empirical.networks.training import train
 
 ROOT = Path(__file__).parents[2]
 SHARDS = ["0.npz", "1.npz", "2.npz"]

@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from paper_figs import build, changes, inputs, report
-from paper_figs.__main__ import NAMES, PROOFS, main
-from sims.run_folder import hold
+from finegrain.paper_figs.gallery import build, changes, inputs, report
+from finegrain.paper_figs.gallery.order import NAMES, PROOFS
+from finegrain.paper_figs.program import main
+from finegrain.sims.run_folder import hold
 
 
 def test_the_sources_of_a_figure_are_those_it_imports_directly_and_through_others():
-    names = {"/".join(file.parts[-2:]) for file in inputs.sources("paper_figs.specialisation")}
+    names = {"/".join(file.parts[-2:]) for file in inputs.sources("finegrain.paper_figs.specialisation")}
     assert {
         "paper_figs/specialisation.py",
-        "sims/specialisation.py",
-        "sims/flow.py",
+        "sims/theorems/specialisation.py",
+        "sims/population/flow.py",
         "theory/moments.py",
     } <= names
     assert not any(name.startswith("empirical/") for name in names)
@@ -27,7 +28,7 @@ def test_the_sources_of_a_figure_are_those_it_imports_directly_and_through_other
 
 
 def test_a_recorded_run_is_among_the_sources_of_the_figure_drawn_from_it():
-    names = {file.name for file in inputs.sources("paper_figs.prediction_fashion_mnist")}
+    names = {file.name for file in inputs.sources("finegrain.paper_figs.prediction_fashion_mnist")}
     assert "prediction_fashion_mnist.json" in names
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sims.initial_weights import balanced, gaussian
+from finegrain.sims.initial_weights import balanced, gaussian
 
 
 def test_gaussian_weights_have_the_stated_spread_and_follow_their_seed():

@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from sims.plotting import save
+from finegrain.sims.plotting import save
 
 
 def test_a_prime_in_a_label_raises_no_warning_about_its_font(tmp_path, caplog):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sims.run_folder import RunFolder, digest, hold
+from finegrain.sims.run_folder import RunFolder, digest, hold
 
 
 def test_checkpoints_and_metrics_are_read_back_as_written(tmp_path):
@@ -137,7 +137,7 @@ def test_digest_tells_values_shapes_and_types_apart():
 
 WRITER = """
 import sys, numpy as np
-from sims.run_folder import RunFolder
+from finegrain.sims.run_folder import RunFolder
 with RunFolder(sys.argv[1], {}) as run:
     print("ready", flush=True)
     for i in range(run.completed, 100000):

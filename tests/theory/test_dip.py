@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from theory import dip
+from finegrain.theory import dip
 
 EPS = np.finfo(float).eps
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtr, owens_t
 
-from theory import gaussian
+from finegrain.theory import gaussian
 
 pytestmark = pytest.mark.T1
 

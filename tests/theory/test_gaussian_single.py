@@ -5,8 +5,8 @@ import pytest
 from scipy.integrate import quad
 from scipy.special import erfcx
 
-from theory import gaussian
-from theory import gaussian_single as single
+from finegrain.theory import gaussian
+from finegrain.theory import gaussian_single as single
 
 pytestmark = pytest.mark.T1
 

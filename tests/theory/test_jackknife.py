@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from theory import Moments, MomentsAccumulator, observables
-from theory.jackknife import GroupedMoments, interval
+from finegrain.theory import observables
+from finegrain.theory.jackknife import GroupedMoments, interval
+from finegrain.theory.moments import Moments, MomentsAccumulator
 
 EPS = np.finfo(float).eps
 KINDS = ("full", "diagonal", "pooled")

@@ -1,6 +1,6 @@
 """Moments of phi(W x) against quadrature, sampling and their symmetries.
 
-`theory.gaussian` is right to 1e-15 s_j s_k for a pair, so covariances are compared on that scale (UNIT).
+`finegrain.theory.gaussian` is right to 1e-15 s_j s_k for a pair, so covariances are compared on that scale (UNIT).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import erf
 
-from theory import kinematics
-from theory.moments import Moments, PooledCovariance
+from finegrain.theory import kinematics
+from finegrain.theory.moments import Moments, PooledCovariance
 
 pytestmark = pytest.mark.T1
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from theory import ledger
-from theory.theorems import THEOREMS, lorentz
-from theory.theorems.symbolic import ProofFailed
+from finegrain.theory import ledger
+from finegrain.theory.theorems import THEOREMS, lorentz
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 
 def test_theorems_are_chosen_by_number_in_either_case():

@@ -1,4 +1,4 @@
-"""python -m theory: the table and the file say what the proofs said, and so does the exit status."""
+"""finegrain theory: the table and the file say what the proofs said, and so does the exit status."""
 
 import json
 from types import SimpleNamespace
@@ -7,10 +7,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from theory import __main__ as program
-from theory import ledger
-from theory.theorems import lorentz
-from theory.theorems.symbolic import ProofFailed
+from finegrain.theory import __main__ as program
+from finegrain.theory import ledger
+from finegrain.theory.theorems import lorentz
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 app = typer.Typer()
 app.command()(program.main)

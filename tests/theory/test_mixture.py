@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from theory import Mixture, Moments
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.moments import Moments
 
 EPS = np.finfo(float).eps
 

@@ -7,8 +7,9 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from theory import Mixture, Moments
-from theory.mixture_fit import RIDGE, choose_components, log_likelihood
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.mixture_fit import RIDGE, choose_components, log_likelihood
+from finegrain.theory.moments import Moments
 
 
 def four_clusters(count, seed=0):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from labelled_samples import KINDS, matrices, samples
 from random_moments import EPS
 
-from theory.moments import Moments, PooledCovariance
+from finegrain.theory.moments import Moments, PooledCovariance
 
 
 def test_from_samples_counts_classes_and_takes_lists():

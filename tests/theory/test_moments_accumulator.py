@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from labelled_samples import KINDS, matrices, samples
 from random_moments import EPS
 
-from theory import moments as moments_module
-from theory.moments import Moments, MomentsAccumulator
-from theory.scatter import FEW, block_rows
+from finegrain.theory import moments as moments_module
+from finegrain.theory.moments import Moments, MomentsAccumulator
+from finegrain.theory.scatter import FEW, block_rows
 
 
 def oracle(x, labels, num_classes):
@@ -127,7 +127,7 @@ def test_any_split_agrees_with_the_oracle(seed, dim, num_classes, data):
 def test_more_rows_than_a_block_give_the_same_moments(monkeypatch):
     x, labels = samples(700, 3, FEW + 5)
     whole = Moments.from_samples(x, labels)
-    monkeypatch.setattr("theory.scatter.CPU_BYTES", 3 * 64 * 8)
+    monkeypatch.setattr("finegrain.theory.scatter.CPU_BYTES", 3 * 64 * 8)
     assert block_rows(x, x.dtype) == 64
     blocks = Moments.from_samples(x, labels)
     np.testing.assert_allclose(blocks.covariances, whole.covariances, atol=4 * len(x) * EPS)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from random_moments import COARSE, EPS, draw, in_size, same, seeds, slack, transformed
 from scipy.stats import special_ortho_group
 
-from theory import observables
-from theory.moments import Moments, PooledCovariance
+from finegrain.theory import observables
+from finegrain.theory.moments import Moments, PooledCovariance
 
 # What each observable of f(moments) survives; the docstrings claim the same.
 AFFINE = {

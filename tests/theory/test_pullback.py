@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gaussian_layers import SLOPE, activations, problem
 
-from theory import kinematics
+from finegrain.theory import kinematics
 
 pytestmark = pytest.mark.T1
 

@@ -1,9 +1,9 @@
-"""The noise at the output, and its gradient, beside `theory.kinematics` in double precision."""
+"""The noise at the output, and its gradient, beside `finegrain.theory.kinematics` in double precision."""
 
 import numpy as np
 import pytest
 
-from theory import kinematics, rectified_single
+from finegrain.theory import kinematics, rectified_single
 
 pytestmark = pytest.mark.T1
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory import targets
+from finegrain.theory import targets
 
 
 @st.composite

@@ -4,7 +4,7 @@ Each module has a THEOREM (its row of the ledger), closed forms named predict...
 statement from the loss and raises ProofFailed if a difference does not vanish.
 """
 
-from theory.theorems import (
+from finegrain.theory.theorems import (
     active_sets,
     balancedness,
     collapse_of_scale,

@@ -18,7 +18,7 @@ a system of (number of sets) (d + K)^2 numbers, and a set of more than d + K neu
 For ReLU and orthogonal points U_s acts only on the |B| open coordinates w_j . x_i/||x_i|| and the outputs, dimension
 |B| + K; all else is frozen, times e^{-lambda t} (T6).
 
-Where a gate of a neuron changes, it moves on with another set from where it is; sims/gate_flow.py integrates so.
+Where a gate of a neuron changes, it moves on with another set from where it is; sims/gates/integrator.py integrates so.
 
 Source: this project, T19.
 """
@@ -34,8 +34,8 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp
 
-from theory import checks
-from theory.theorems.symbolic import AnyLoss, Theorem, gradient, matrix, penalty, require_zero
+from finegrain.theory.theorems.symbolic import AnyLoss, Theorem, gradient, matrix, penalty, require_zero
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 Slope = Callable[[Array], Array]

@@ -31,8 +31,16 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
-from theory import checks
-from theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero, squared_loss, symmetric
+from finegrain.theory.theorems.symbolic import (
+    Theorem,
+    gradient,
+    matrix,
+    penalty,
+    require_zero,
+    squared_loss,
+    symmetric,
+)
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 

@@ -44,8 +44,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
-from theory import checks
-from theory.theorems.symbolic import (
+from finegrain.theory.theorems.symbolic import (
     Theorem,
     gradient,
     matrix,
@@ -54,6 +53,7 @@ from theory.theorems.symbolic import (
     squared_loss,
     symmetric,
 )
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 

@@ -43,8 +43,8 @@ from math import comb
 import numpy as np
 import sympy as sp
 
-from theory import checks
-from theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero
+from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero
+from finegrain.theory.tools import checks
 
 THEOREM = Theorem(
     id="T9",

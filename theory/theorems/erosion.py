@@ -34,9 +34,9 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
-from theory import checks
-from theory.theorems.end_state import critical
-from theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero
+from finegrain.theory.theorems.end_state import critical
+from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 

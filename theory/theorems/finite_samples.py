@@ -44,8 +44,16 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
-from theory import checks
-from theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero, squared_loss, symmetric
+from finegrain.theory.theorems.symbolic import (
+    Theorem,
+    gradient,
+    matrix,
+    penalty,
+    require_zero,
+    squared_loss,
+    symmetric,
+)
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 

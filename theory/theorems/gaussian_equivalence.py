@@ -30,8 +30,8 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
-from theory.mixture import Mixture
-from theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero, squared_loss
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero, squared_loss
 
 Array = NDArray[np.float64]
 

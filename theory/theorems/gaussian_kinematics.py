@@ -25,7 +25,7 @@ The proof rests on the heat equations of the density p of z, checked here: d_Q12
 d_b1 p = -d_1 p. A moment is then fixed by its derivative in Q_12 and by its value at Q_12 = 0, where z_1 and z_2 are
 independent.
 
-Computation is `theory.kinematics`, which `predict` calls.
+Computation is `finegrain.theory.kinematics`, which `predict` calls.
 
 Source: Price (1958), IRE Trans. Inf. Theory 4, 69, (b) and (f); Cho & Saul (2009) and Williams (1997), (g); the closed
 forms at non-zero mean and their gradients as stated: this project, T1.
@@ -40,8 +40,8 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from theory import gaussian, kinematics
-from theory.theorems.symbolic import Theorem, gradient, matrix, require_zero, symmetric
+from finegrain.theory import gaussian, kinematics
+from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, require_zero, symmetric
 
 Array = NDArray[np.float64]
 

@@ -25,8 +25,7 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import null_space
 
-from theory import checks
-from theory.theorems.symbolic import (
+from finegrain.theory.theorems.symbolic import (
     Theorem,
     gradient,
     matrix,
@@ -35,6 +34,7 @@ from theory.theorems.symbolic import (
     squared_loss,
     symmetric,
 )
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 

@@ -47,9 +47,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from theory import checks
-from theory.theorems import specialisation
-from theory.theorems.symbolic import Theorem, penalty, require_zero
+from finegrain.theory.theorems import specialisation
+from finegrain.theory.theorems.symbolic import Theorem, penalty, require_zero
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 

@@ -27,7 +27,7 @@ about mu does not imply that in general. For a split of x.u at any threshold b t
 a/s up to 5, not proved, and false for unequal weights (both in tests/theory/theorems/test_recoverability.py).
 
 Source: (a) Fisher (1936), Welch (1939); 2-means' rest points: Lloyd (1957, 1982); (b)-(d) in this form: this project,
-T10 (in the setting of Yang, Steinhardt & Hu, ICML 2023). Closed forms on Moments: theory/recoverability.py.
+T10 (in the setting of Yang, Steinhardt & Hu, ICML 2023). Closed forms on Moments: theory/pairs.py.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from theory import checks, recoverability
-from theory.moments import Moments
-from theory.theorems.symbolic import Theorem, gradient, matrix, require_zero, symmetric
+from finegrain.theory import pairs as recoverability
+from finegrain.theory.moments import Moments
+from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, require_zero, symmetric
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 

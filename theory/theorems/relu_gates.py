@@ -38,8 +38,8 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from theory import checks
-from theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero
+from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 Gates = NDArray[np.bool_]

@@ -37,8 +37,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import logsumexp
 
-from theory import checks
-from theory.theorems.symbolic import Theorem, penalty, require_zero
+from finegrain.theory.theorems.symbolic import Theorem, penalty, require_zero
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 

@@ -39,8 +39,8 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
-from theory import checks
-from theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero, squared_loss
+from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero, squared_loss
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 

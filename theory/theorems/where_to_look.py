@@ -39,10 +39,18 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
-from theory import checks
-from theory.moments import Moments
-from theory.theorems import recoverability
-from theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero, squared_loss, symmetric
+from finegrain.theory.moments import Moments
+from finegrain.theory.theorems import recoverability
+from finegrain.theory.theorems.symbolic import (
+    Theorem,
+    gradient,
+    matrix,
+    penalty,
+    require_zero,
+    squared_loss,
+    symmetric,
+)
+from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 

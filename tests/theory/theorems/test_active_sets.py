@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from sims import active_sets as observed
-from sims import population_descent, population_flow, population_loss
-from theory import Mixture
-from theory.targets import signs
-from theory.theorems import active_sets as law
-from theory.theorems.lorentz import eta, generator
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.population.flow import population_descent, population_flow
+from finegrain.sims.population.loss import population_loss
+from finegrain.sims.theorems import active_sets as observed
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.targets import signs
+from finegrain.theory.theorems import active_sets as law
+from finegrain.theory.theorems.lorentz import eta, generator
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T19
 EPS = np.finfo(float).eps

@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from sims import balancedness as observed
-from sims import population_descent, population_flow, population_loss
-from sims.initial_weights import gaussian
-from theory import testing
-from theory.targets import centred_one_hot
-from theory.theorems import balancedness as law
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.initial_weights import gaussian
+from finegrain.sims.population.flow import population_descent, population_flow
+from finegrain.sims.population.loss import population_loss
+from finegrain.sims.theorems import balancedness as observed
+from finegrain.theory.targets import centred_one_hot
+from finegrain.theory.theorems import balancedness as law
+from finegrain.theory.theorems.symbolic import ProofFailed
+from finegrain.theory.tools import testing
 
 pytestmark = pytest.mark.T2
 EPS = np.finfo(float).eps

@@ -5,14 +5,16 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sims import collapse_of_scale as observed
-from sims import population_flow
-from sims.initial_weights import balanced
-from sims.invisible_subspace import draw, flow
-from theory import Mixture, Moments, kinematics, observables
-from theory.targets import signs
-from theory.theorems import collapse_of_scale as law
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.initial_weights import balanced
+from finegrain.sims.population.flow import population_flow
+from finegrain.sims.theorems import collapse_of_scale as observed
+from finegrain.sims.theorems.invisible_subspace import draw, flow
+from finegrain.theory import kinematics, observables
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.moments import Moments
+from finegrain.theory.targets import signs
+from finegrain.theory.theorems import collapse_of_scale as law
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T4
 EPS = np.finfo(float).eps

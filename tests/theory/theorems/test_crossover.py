@@ -6,13 +6,16 @@ import sympy as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sims import crossover as observed
-from sims import population_flow, population_loss
-from theory import Mixture, Moments, observables
-from theory.targets import centred_one_hot, signs
-from theory.theorems import crossover as law
-from theory.theorems import specialisation
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.population.flow import population_flow
+from finegrain.sims.population.loss import population_loss
+from finegrain.sims.theorems import crossover as observed
+from finegrain.theory import observables
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.moments import Moments
+from finegrain.theory.targets import centred_one_hot, signs
+from finegrain.theory.theorems import crossover as law
+from finegrain.theory.theorems import specialisation
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T16
 EPS = np.finfo(float).eps

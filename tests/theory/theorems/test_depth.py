@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from sims import depth as observed
-from theory.theorems import depth as law
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.theorems import depth as observed
+from finegrain.theory.theorems import depth as law
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T17
 RTOL = 1e-11

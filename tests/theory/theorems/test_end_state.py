@@ -6,13 +6,14 @@ import sympy as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sims import end_state as observed
-from sims import population_flow, population_loss
-from sims.initial_weights import balanced
-from theory import Mixture
-from theory.targets import centred_one_hot, one_hot, signs
-from theory.theorems import end_state as law
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.initial_weights import balanced
+from finegrain.sims.population.flow import population_flow
+from finegrain.sims.population.loss import population_loss
+from finegrain.sims.theorems import end_state as observed
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.targets import centred_one_hot, one_hot, signs
+from finegrain.theory.theorems import end_state as law
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T9
 EPS = np.finfo(float).eps

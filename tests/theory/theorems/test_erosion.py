@@ -6,15 +6,17 @@ import sympy as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sims import erosion as observed
-from sims import population_flow, population_loss
-from sims.end_state import course, patterns
-from sims.initial_weights import balanced
-from theory import Mixture, observables
-from theory.targets import centred_one_hot, signs
-from theory.theorems import erosion as law
-from theory.theorems.end_state import critical
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.initial_weights import balanced
+from finegrain.sims.population.flow import population_flow
+from finegrain.sims.population.loss import population_loss
+from finegrain.sims.theorems import erosion as observed
+from finegrain.sims.theorems.end_state import course, patterns
+from finegrain.theory import observables
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.targets import centred_one_hot, signs
+from finegrain.theory.theorems import erosion as law
+from finegrain.theory.theorems.end_state import critical
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T8
 EPS = np.finfo(float).eps

@@ -7,11 +7,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from sims import finite_samples as observed
-from sims import population_loss
-from theory import Mixture
-from theory.theorems import finite_samples as law
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.population.loss import population_loss
+from finegrain.sims.theorems import finite_samples as observed
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.theorems import finite_samples as law
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T12
 EPS = np.finfo(float).eps

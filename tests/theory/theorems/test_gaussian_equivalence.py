@@ -7,13 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import gamma
 
-from sims import gaussian_equivalence as observed
-from sims import population_descent, population_flow, population_loss
-from sims.initial_weights import gaussian
-from theory import Mixture, observables, testing
-from theory.targets import centred_one_hot
-from theory.theorems import gaussian_equivalence as law
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.initial_weights import gaussian
+from finegrain.sims.population.flow import population_descent, population_flow
+from finegrain.sims.population.loss import population_loss
+from finegrain.sims.theorems import gaussian_equivalence as observed
+from finegrain.theory import observables
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.targets import centred_one_hot
+from finegrain.theory.theorems import gaussian_equivalence as law
+from finegrain.theory.theorems.symbolic import ProofFailed
+from finegrain.theory.tools import testing
 
 pytestmark = pytest.mark.T13
 EPS = np.finfo(float).eps

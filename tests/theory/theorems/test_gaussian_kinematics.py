@@ -6,10 +6,11 @@ import sympy as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sims import gaussian_kinematics as observed
-from theory import kinematics, testing
-from theory.theorems import gaussian_kinematics as law
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.theorems import gaussian_kinematics as observed
+from finegrain.theory import kinematics
+from finegrain.theory.theorems import gaussian_kinematics as law
+from finegrain.theory.theorems.symbolic import ProofFailed
+from finegrain.theory.tools import testing
 
 pytestmark = pytest.mark.T1
 EPS = np.finfo(float).eps

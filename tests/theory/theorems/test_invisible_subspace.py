@@ -5,13 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sims import invisible_subspace as observed
-from sims import population_flow, population_loss
-from sims.initial_weights import gaussian
-from theory import Mixture, Moments
-from theory.targets import signs
-from theory.theorems import invisible_subspace as law
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.initial_weights import gaussian
+from finegrain.sims.population.flow import population_flow
+from finegrain.sims.population.loss import population_loss
+from finegrain.sims.theorems import invisible_subspace as observed
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.moments import Moments
+from finegrain.theory.targets import signs
+from finegrain.theory.theorems import invisible_subspace as law
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T3
 EPS = np.finfo(float).eps

@@ -8,13 +8,13 @@ import sympy as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sims import loss_universality as observed
-from sims import population_loss
-from theory import Mixture
-from theory.targets import centred_one_hot, one_hot, signs
-from theory.theorems import loss_universality as law
-from theory.theorems.specialisation import predict as exponent
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.population.loss import population_loss
+from finegrain.sims.theorems import loss_universality as observed
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.targets import centred_one_hot, one_hot, signs
+from finegrain.theory.theorems import loss_universality as law
+from finegrain.theory.theorems.specialisation import predict as exponent
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T15
 EPS = np.finfo(float).eps

@@ -7,8 +7,8 @@ from importlib import import_module
 
 import pytest
 
-from theory.theorems import THEOREMS
-from theory.theorems.symbolic import require_zero
+from finegrain.theory.theorems import THEOREMS
+from finegrain.theory.theorems.symbolic import require_zero
 
 MARKED = [pytest.param(m, marks=getattr(pytest.mark, m.THEOREM.id), id=m.THEOREM.id) for m in THEOREMS]
 

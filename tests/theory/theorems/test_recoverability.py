@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.special import ndtr
 
-from sims import recoverability as observed
-from theory import Moments, kinematics, observables, testing
-from theory.theorems import recoverability as law
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.theorems import recoverability as observed
+from finegrain.theory import kinematics, observables
+from finegrain.theory.moments import Moments
+from finegrain.theory.theorems import recoverability as law
+from finegrain.theory.theorems.symbolic import ProofFailed
+from finegrain.theory.tools import testing
 
 pytestmark = pytest.mark.T10
 EPS = np.finfo(float).eps

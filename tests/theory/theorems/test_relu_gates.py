@@ -6,13 +6,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
-from sims import population_descent, population_flow, population_loss
-from sims import relu_gates as observed
-from sims.initial_weights import balanced
-from theory import Mixture
-from theory.targets import centred_one_hot, one_hot, signs
-from theory.theorems import relu_gates as law
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.initial_weights import balanced
+from finegrain.sims.population.flow import population_descent, population_flow
+from finegrain.sims.population.loss import population_loss
+from finegrain.sims.theorems import relu_gates as observed
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.targets import centred_one_hot, one_hot, signs
+from finegrain.theory.theorems import relu_gates as law
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T6
 EPS = np.finfo(float).eps

@@ -8,14 +8,16 @@ import sympy as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sims import population_flow, population_loss
-from sims import specialisation as observed
-from sims.end_state import patterns
-from theory import Mixture, observables
-from theory.targets import centred_one_hot, signs
-from theory.theorems import specialisation as law
-from theory.theorems.loss_universality import residual as residual_of
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.population.flow import population_flow
+from finegrain.sims.population.loss import population_loss
+from finegrain.sims.theorems import specialisation as observed
+from finegrain.sims.theorems.end_state import patterns
+from finegrain.theory import observables
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.targets import centred_one_hot, signs
+from finegrain.theory.theorems import specialisation as law
+from finegrain.theory.theorems.loss_universality import residual as residual_of
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T7
 

@@ -3,8 +3,8 @@
 import pytest
 import sympy as sp
 
-from theory.theorems import symbolic
-from theory.theorems.symbolic import ProofFailed, require_zero
+from finegrain.theory.theorems import symbolic
+from finegrain.theory.theorems.symbolic import ProofFailed, require_zero
 
 
 def test_matrices_have_a_symbol_for_each_entry():

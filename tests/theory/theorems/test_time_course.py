@@ -6,13 +6,15 @@ import sympy as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sims import population_flow
-from sims import time_course as observed
-from sims.initial_weights import gaussian
-from theory import Mixture, Moments, kinematics, observables
-from theory.targets import signs
-from theory.theorems import time_course as law
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.initial_weights import gaussian
+from finegrain.sims.population.flow import population_flow
+from finegrain.sims.theorems import time_course as observed
+from finegrain.theory import kinematics, observables
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.moments import Moments
+from finegrain.theory.targets import signs
+from finegrain.theory.theorems import time_course as law
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T5
 EPS = np.finfo(float).eps

@@ -8,13 +8,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from sims import population_flow
-from sims import unconstrained_features as observed
-from sims.initial_weights import balanced
-from theory import Mixture, Moments, observables
-from theory.targets import signs
-from theory.theorems import unconstrained_features as law
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.initial_weights import balanced
+from finegrain.sims.population.flow import population_flow
+from finegrain.sims.theorems import unconstrained_features as observed
+from finegrain.theory import observables
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.moments import Moments
+from finegrain.theory.targets import signs
+from finegrain.theory.theorems import unconstrained_features as law
+from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T11
 EPS = np.finfo(float).eps

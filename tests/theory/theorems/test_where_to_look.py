@@ -7,14 +7,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from sims import population_loss
-from sims import where_to_look as observed
-from sims.invisible_subspace import draw as invisible_problem
-from sims.recoverability import Pair, two_means
-from theory import observables, testing
-from theory.theorems import recoverability
-from theory.theorems import where_to_look as law
-from theory.theorems.symbolic import ProofFailed
+from finegrain.sims.population.loss import population_loss
+from finegrain.sims.theorems import where_to_look as observed
+from finegrain.sims.theorems.invisible_subspace import draw as invisible_problem
+from finegrain.sims.theorems.recoverability import Pair, two_means
+from finegrain.theory import observables
+from finegrain.theory.theorems import recoverability
+from finegrain.theory.theorems import where_to_look as law
+from finegrain.theory.theorems.symbolic import ProofFailed
+from finegrain.theory.tools import testing
 
 pytestmark = pytest.mark.T18
 EPS = np.finfo(float).eps

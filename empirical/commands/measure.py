@@ -1,0 +1,111 @@
+"""finegrain measure: every observable of your own features or model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from finegrain.theory.tools.console import console
+
+if TYPE_CHECKING:
+    from finegrain.empirical.measurement.measure import Measurement
+
+EXAMPLES = """
+Examples:\n
+  finegrain measure features.npz --coarse-map 0,0,1,1\n
+  finegrain measure x.npy --labels y.npy --coarse-map coarse.json --out runs/mine\n
+  finegrain measure --model mine.py:build --layer layer4 --num-classes 10\n
+  torchrun --nproc-per-node 4 -m finegrain measure shard-*.safetensors --covariance pooled\n
+"""
+
+
+def measure(
+    features: Annotated[
+        list[str] | None,
+        typer.Argument(help="Shards: .npy, .npz, .safetensors, .csv or .parquet, FILE or FILE:NAME."),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(help=r"One a shard, in order (repeat the option) \[default: in the same file]."),
+    ] = None,
+    coarse_map: Annotated[
+        str | None,
+        typer.Option(
+            help="mod, halves, random:SEED, a list 0,1,0,1, or FILE.json: class name -> coarse name."
+        ),
+    ] = None,
+    classifier: Annotated[
+        str | None, typer.Option(help="File of the last layer's weight and bias, for NC3 and NC4.")
+    ] = None,
+    covariance: Annotated[
+        str, typer.Option(help="full, pooled or diagonal: what is kept of each class.")
+    ] = "full",
+    groups: Annotated[
+        int | None,
+        typer.Option(min=1, help=r"Of the jackknife; 1: no intervals \[default: 20, or what fits in 1 GiB]."),
+    ] = None,
+    level: Annotated[float, typer.Option(help="Of the confidence intervals, in (0, 1).")] = 0.95,
+    model: Annotated[
+        str | None, typer.Option(help="FILE.py:FUNCTION that returns a torch model and its data loader.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="Of the model, as in named_modules().")] = None,
+    num_classes: Annotated[int | None, typer.Option(min=1, help="Of the loader's labels.")] = None,
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("runs/measure"),
+) -> None:
+    """Every observable of your own features, with confidence intervals, a figure sheet and a JSON."""
+    from finegrain.empirical import distributed
+    from finegrain.empirical.measurement.measure import measure as measured
+    from finegrain.empirical.readers.hooks import model_batches
+    from finegrain.theory.tools.files import writable_folder
+
+    if bool(features) == bool(model):
+        raise ValueError("measure needs files of features, or --model with --layer, and not both")
+    folder = writable_folder(out)
+    result = measured(
+        features or model_batches(str(model), layer),
+        labels or None,
+        coarse_map=coarse_map,
+        num_classes=num_classes,
+        classifier=classifier,
+        covariance=covariance,
+        groups=groups,
+        level=level,
+        progress=True,
+    )
+    if distributed.rank_and_size()[0]:  # the first process alone writes
+        return
+    paths = _write(result, folder)
+    console.print(_table(result))
+    for note in result.notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
+    console.print("written: " + ", ".join(str(p) for p in paths), soft_wrap=True)
+
+
+def _write(result: Measurement, folder: Path) -> list[Path]:
+    """Write the report and the figure sheet; returns the paths of the files."""
+    from finegrain.empirical.measurement.figure import draw
+    from finegrain.sims.plotting import save
+    from finegrain.sims.run_folder import hold
+    from finegrain.theory.tools.files import to_json, write_atomic
+
+    title = (
+        f"{result.counts.sum():,} samples, {len(result.class_names)} classes, {result.moments.dim} dimensions"
+    )
+    with hold(folder, wait=True):  # the files of two processes are not mixed
+        write_atomic(folder / "measure.json", to_json(result.report()))
+        return [folder / "measure.json", *save(draw(result, title), folder, "measure")]
+
+
+def _table(result: Measurement) -> Table:
+    table = Table(title=f"observables, {100 * result.level:g} % confidence intervals")
+    for column in ("observable", "value", "low", "high"):
+        table.add_column(column, justify="left" if column == "observable" else "right", overflow="fold")
+    for name, estimate in result.scalars.items():
+        numbers = (estimate.value, estimate.low, estimate.high)
+        table.add_row(escape(name), *("-" if math.isnan(x) else f"{x:.4g}" for x in numbers))
+    return table

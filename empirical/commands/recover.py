@@ -1,0 +1,102 @@
+"""finegrain recover: the hidden classes in every run of a recipe file, and how they were found."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE
+from rich.table import Table
+
+from finegrain.theory.tools.console import console
+from finegrain.theory.tools.files import to_json, writable_folder, write_atomic
+
+EXAMPLES = """
+Examples:\n
+  finegrain recover configs/cifar.toml --data images:PATH\n
+  finegrain recover configs/cifar_grid.toml --data images:PATH --glance --json grid.json\n
+"""
+
+
+def recover(
+    recipes: Annotated[
+        Path, typer.Argument(help="A recipe file; a run that train has not finished is trained first.")
+    ],
+    data: Annotated[str, typer.Option(help="As for train.")],
+    root: Annotated[Path | None, typer.Option(help="As for train.")] = None,
+    out: Annotated[Path, typer.Option(help="Where train put its runs.")] = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    glance: Annotated[
+        bool, typer.Option(help="How much alone, from part of the training images, for many runs.")
+    ] = False,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Training images that --glance takes, 10,000 by default, or all there are."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that cluster and probe.")] = 1,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Recipe, accuracy and what was recovered of every run, in one file."),
+    ] = None,
+) -> None:
+    """Cluster, match and probe the representations of trained runs; write recovery.json beside each run.
+
+    A run on fine labels is the baseline: its test accuracy alone is taken. A run that diverged is left out of the table
+    and of FILE; the exit status then is 2.
+    """
+    # Torch and scikit-learn load here, not for --help.
+    from finegrain.empirical.hidden_classes import report as recovery_report
+    from finegrain.empirical.networks.recipe import read_recipes
+    from finegrain.empirical.networks.training import Diverged
+    from finegrain.empirical.readers.data import load
+    from finegrain.empirical.readers.image_cache import default_folder
+
+    if images is not None and not glance:
+        raise ValueError("--images says how many a glance takes; add --glance, or leave it out")
+    runs = read_recipes(recipes)
+    for folder in (out, *([json_file.parent] if json_file else [])):
+        writable_folder(folder)  # refused before the work, not after
+    dataset = load(data, root, cache=default_folder(), progress=True)
+    report, file = recovery_report.study, "recovery.json"
+    if glance:
+        report, file = partial(recovery_report.glance, images=images or recovery_report.BESIDE), "glance.json"
+    reports, diverged = [], []
+    for name, recipe in runs:
+        try:
+            reports.append(report(dataset, recipe, out / name, device=device, jobs=jobs, progress=True))
+            console.print(f"written: {out / name / file}", markup=False, soft_wrap=True)
+        except Diverged as error:
+            console.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
+            diverged.append(name)
+    console.print(_table(recovery_report.summary(reports), recovery_report.WAY, recovery_report.SCORES))
+    if json_file:
+        write_atomic(json_file, to_json(recovery_report.together(reports)))
+        console.print(f"written: {json_file}", markup=False, soft_wrap=True)
+    if diverged:
+        raise RuntimeError(f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}")
+
+
+def _table(rows: list[dict[str, Any]], way: tuple[str, ...], scores: tuple[str, ...]) -> Table:
+    """For a terminal of 80 columns: numbers keep their width, words are folded."""
+    title = "hidden classes recovered, in % (± 95 % intervals over runs); the last column is a ratio"
+    table = Table(title=title, box=SIMPLE, pad_edge=False, collapse_padding=True)
+    table.add_column("map", overflow="fold")
+    table.add_column("view, stages, method", overflow="fold")
+    for column in (
+        *("runs", "share\nmatched", "CLP", "oracle\nprobe"),
+        *("CLP in\nclass", "oracle\nin\nclass", "CLP /\nfine-\ntrained"),
+    ):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        numbers = (_percent(row[n], row[f"{n} ±"]) for n in scores)
+        ratio = f"{row['ratio']:.3f}" if row["ratio"] is not None else "-"
+        table.add_row(row["map"], ", ".join(row[key] for key in way), str(row["runs"]), *numbers, ratio)
+    return table
+
+
+def _percent(share: float, error: float) -> str:
+    """In percent, its interval below it where there is one."""
+    return f"{100 * share:.2f}" + ("" if math.isnan(error) else f"\n± {100 * error:.2f}")

@@ -1,0 +1,64 @@
+"""finegrain train: every run of a recipe file, each in a folder of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from finegrain.theory.tools.console import console
+
+EXAMPLES = """
+Examples:\n
+  finegrain train configs/cifar.toml --data images:PATH\n
+  finegrain train configs/gpu_resnet18.toml --data cifar10:PATH --steps 2 --device cpu\n
+  torchrun --nproc-per-node 8 -m finegrain train configs/gpu_resnet18.toml --data cifar10:PATH\n
+"""
+
+
+def train(
+    recipes: Annotated[Path, typer.Argument(help="A recipe file, such as configs/cifar.toml.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="images:PATH (a folder or tar of {train,test}/CLASS/*.jpg|png), cifar10:PATH or cifar100:PATH (the "
+            "official archives), fashion-mnist, mnist, digits."
+        ),
+    ],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the IDX files; where a relative PATH of --data starts.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Each run goes into OUT/NAME.")] = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop after so many steps, to try a recipe; only checkpoints are kept."),
+    ] = None,
+) -> None:
+    """Train each run of a recipe file. A killed one goes on after its last checkpoint, a finished one is read back.
+
+    A run that diverges does not keep the others from being trained; the exit status then is 2.
+    """
+    # Torch loads here, not for --help.
+    from finegrain.empirical.networks.recipe import read_recipes
+    from finegrain.empirical.networks.training import Diverged
+    from finegrain.empirical.networks.training import train as train_one
+    from finegrain.empirical.readers.data import load
+    from finegrain.empirical.readers.image_cache import default_folder
+    from finegrain.theory.tools.files import writable_folder
+
+    runs = read_recipes(recipes)
+    writable_folder(out)  # refused before the images are read
+    images = load(data, root, cache=default_folder(), progress=True)
+    diverged = []
+    for i, (name, recipe) in enumerate(runs, 1):
+        console.print(f"[{i}/{len(runs)}] {name}", markup=False, highlight=False)
+        try:
+            train_one(images, recipe, out / name, device=device, steps=steps, progress=True)
+            console.print(f"written: {out / name}", markup=False, highlight=False, soft_wrap=True)
+        except Diverged as error:
+            console.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
+            diverged.append(name)
+    if diverged:
+        raise RuntimeError(f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}")

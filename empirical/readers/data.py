@@ -1,0 +1,205 @@
+"""Labelled images, or features in their place, by name.
+
+digits          scikit-learn's 1,797 digits of 8 x 8 pixels, 0..16; needs no download
+fashion-mnist   IDX files; default folder that of Debian's package dataset-fashion-mnist
+mnist           IDX files in the folder `root`
+images:PATH     a folder or tar of train/<class>/*.jpg|png and test/<class>/*.jpg|png
+cifar10:PATH    the official archive cifar-10-python.tar.gz
+cifar100:PATH   the official archive cifar-100-python.tar.gz, with its fine labels
+features:PATH   a .npz or .safetensors file of a frozen network's features (N, ...) and labels (N,): arrays "features",
+                "labels" and, of samples that training never sees, "test_features", "test_labels"
+
+Archives and folders of images are decoded once where a cache is given (image_cache.py): minutes become a second.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finegrain.empirical.readers import image_cache
+from finegrain.empirical.readers.array_files import read_whole
+from finegrain.empirical.readers.cifar_archive import LAYOUTS, read_cifar
+from finegrain.empirical.readers.idx import read_idx
+from finegrain.empirical.readers.image_folder import read_images
+from finegrain.theory.tools import checks
+from finegrain.theory.tools.brief import brief
+
+NAMES = (
+    *("digits", "fashion-mnist", "mnist", "images:PATH"),
+    *("cifar10:PATH", "cifar100:PATH", "features:PATH"),
+)
+FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # Debian: dataset-fashion-mnist
+CLASS_NAMES = {
+    "fashion-mnist": (
+        *("T-shirt", "trouser", "pullover", "dress", "coat"),
+        *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    ),
+    "mnist": tuple("0123456789"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images, or features, and fine labels, split into train and test.
+
+    Attributes:
+        name: as given to `load`
+        train_x, test_x: uint8 images (N, H, W) or (N, H, W, 3), or features (N, d)
+        train_y, test_y: int64 fine labels (N,), 0..C-1
+        class_names: C names
+    """
+
+    name: str
+    train_x: NDArray[Any]
+    train_y: NDArray[np.int64]
+    test_x: NDArray[Any]
+    test_y: NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+    __repr__ = brief
+
+    def __post_init__(self) -> None:
+        for split, x, y in (("train", self.train_x, self.train_y), ("test", self.test_x, self.test_y)):
+            checks.shape(f"{split}_y", y, (len(x),))
+            checks.shape(f"{split}_x", x, ("N", *self.train_x.shape[1:]))
+            if y.min() < 0 or y.max() >= self.num_fine:
+                raise ValueError(
+                    f"{split}_y must lie in 0..{self.num_fine - 1}, got values from {y.min()} to {y.max()}"
+                )
+
+    @property
+    def num_fine(self) -> int:
+        """C, the number of fine classes."""
+        return len(self.class_names)
+
+
+def load(
+    name: str,
+    root: Path | str | None = None,
+    *,
+    cache: Path | str | None = None,
+    verify: bool = True,
+    progress: bool = False,
+) -> Dataset:
+    """Read a data set whole, or raise.
+
+    Args:
+        name: one of the module's table.
+        root: folder of the IDX files; where a relative PATH starts. Unused by digits.
+        cache: folder that keeps the decoded images of images:PATH, cifar10:PATH and cifar100:PATH, such as
+            image_cache.default_folder(). They are then memory-mapped, copied on writing.
+        verify: refuse an archive of CIFAR that is not the official one; say False for one that you made yourself.
+        progress: show a bar with the time left while a folder or tar is read.
+
+    Raises:
+        FileNotFoundError: a file or folder is missing; the message says where to get it or how to name it.
+        ValueError: an unknown name (the message gives the nearest), or data that are damaged, truncated or do
+            not fit together; the message names the file and what is wrong.
+    """
+    kind, _, path = name.partition(":")
+    if name == "digits":
+        return _digits()
+    if name in CLASS_NAMES:
+        return _idx_files(name, root)
+    if path and kind in ("images", *LAYOUTS):
+        return _decoded(name, Path(root or "") / path, cache, verify, progress)
+    if kind == "features" and path:
+        return _features(name, Path(root or "") / path)
+    nearest = difflib.get_close_matches(name, NAMES, n=1, cutoff=0)[0]
+    raise ValueError(f"data must be one of {', '.join(NAMES)}; got {name!r} (nearest: {nearest})")
+
+
+def _decoded(name: str, path: Path, cache: Path | str | None, verify: bool, progress: bool) -> Dataset:
+    kind = name.partition(":")[0]
+
+    def decode() -> image_cache.Decoded:
+        if kind == "images":
+            return read_images(path, progress=progress)
+        return read_cifar(kind, path, verify=verify, progress=progress)
+
+    if cache is None:
+        train, test, classes = decode()
+    else:
+        reader = kind if verify else f"{kind}, not verified"
+        train, test, classes = image_cache.cached(Path(cache), reader, path, decode)
+    return Dataset(name, *train, *test, classes)
+
+
+def _digits() -> Dataset:
+    """scikit-learn's digits; a stratified fifth, drawn with seed 0, is the test set: 1,437 and 360 images."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    images, labels = digits.images.astype(np.uint8), digits.target.astype(np.int64)
+    train_x, test_x, train_y, test_y = train_test_split(
+        images, labels, test_size=0.2, stratify=labels, random_state=0
+    )
+    return Dataset("digits", train_x, train_y, test_x, test_y, CLASS_NAMES["mnist"])
+
+
+def _features(name: str, path: Path) -> Dataset:
+    """The four arrays of one file; fine classes are 0..C-1, the largest training label being C - 1."""
+    arrays = read_whole(path, "features")
+    wanted = ("features", "labels", "test_features", "test_labels")
+    missing = [array for array in wanted if array not in arrays]
+    if missing:
+        raise ValueError(f"{path} must hold {', '.join(wanted)}; it lacks {', '.join(missing)}")
+    train, test = (_rows(path, arrays, *names) for names in (wanted[:2], wanted[2:]))
+    return Dataset(name, *train, *test, tuple(map(str, range(int(train[1].max()) + 1))))
+
+
+def _rows(
+    path: Path, arrays: dict[str, Any], x_name: str, y_name: str
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Features (N, d), flattened, and labels (N,)."""
+    x = np.asarray(arrays[x_name])
+    if x.ndim < 2 or len(x) == 0:
+        raise ValueError(f"{path}: {x_name} must have shape (N, ...) with N >= 1, got {x.shape}")
+    flat = checks.real(f"{path}: {x_name}", x.reshape(len(x), -1), ("N", "d"))
+    return flat, np.asarray(checks.labels(f"{path}: {y_name}", arrays[y_name], flat))
+
+
+def _idx_files(name: str, root: Path | str | None) -> Dataset:
+    if root is None and name != "fashion-mnist":
+        raise ValueError(f"{name} needs root, the folder that holds its IDX files, got None")
+    folder = FASHION_MNIST_FOLDER if root is None else Path(root)
+    train_x, train_y = _labelled(name, folder, "train")
+    test_x, test_y = _labelled(name, folder, "t10k")
+    if train_x.shape[1:] != test_x.shape[1:]:
+        raise ValueError(
+            f"{folder}: train and test images must have one size, "
+            f"got {train_x.shape[1:]} and {test_x.shape[1:]}"
+        )
+    return Dataset(name, train_x, train_y, test_x, test_y, CLASS_NAMES[name])
+
+
+def _labelled(name: str, folder: Path, stem: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images (N, H, W) and labels (N,) of one split."""
+    images = _find(name, folder, f"{stem}-images-idx3-ubyte")
+    labels = _find(name, folder, f"{stem}-labels-idx1-ubyte")
+    x, y = read_idx(images, axes=3), read_idx(labels, axes=1).astype(np.int64)
+    if len(x) != len(y):
+        raise ValueError(f"{images} and {labels} must agree in length, got {len(x)} images, {len(y)} labels")
+    if y.max() > 9:
+        raise ValueError(f"{labels} must hold labels 0..9, got {y.max()}")
+    return x, y
+
+
+def _find(name: str, folder: Path, stem: str) -> Path:
+    """The file, plain or gzipped."""
+    for path in (folder / stem, folder / f"{stem}.gz"):
+        if path.exists():
+            return path
+    cure = ""
+    if folder == FASHION_MNIST_FOLDER:
+        cure = (
+            "; install Debian's package dataset-fashion-mnist, or give root, the folder that holds the files"
+        )
+    raise FileNotFoundError(f"{name} needs {stem} or {stem}.gz in {folder}, which has neither{cure}")

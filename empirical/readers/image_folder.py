@@ -1,0 +1,153 @@
+"""A folder, or a tar of one, of images: train/<class>/*.jpg|png and test/<class>/*.jpg|png.
+
+Both are read as one stream of members (members.py) and decoded in memory. Nothing under train/ or test/ is
+passed over in silence: what is not an image of the common size and mode is an error that names it. Files elsewhere,
+and hidden ones, are left alone.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from finegrain.empirical.readers.members import folder_members, tar_members
+
+SPLITS = ("train", "test")
+SUFFIXES = (".jpg", ".jpeg", ".png")
+MODES = ("L", "RGB")
+MAX_FILE = 64 << 20  # bytes of one member
+MAX_PIXELS = 4096 * 4096  # of one image
+MAX_TOTAL = 4 << 30  # bytes of pixels in one split: a data set is held in memory
+
+Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+def read_images(path: Path, *, progress: bool = False) -> tuple[Labelled, Labelled, tuple[str, ...]]:
+    """Training images and labels, test images and labels, and the class names, sorted as text.
+
+    Images are uint8, (N, H, W) when grey and (N, H, W, 3) when RGB, ordered by class and file name, so that
+    a folder and a tar of it give the same arrays. Labels are positions in the class names.
+
+    Args:
+        path: a folder, or a tar, tar.gz or tar.xz file.
+        progress: show a bar with the time left.
+
+    Raises:
+        FileNotFoundError: no folder and no file at `path`.
+        ValueError: a damaged or truncated archive or image; images that differ in size or mode; a class
+            folder without images; test classes that are not those of train; a member that is a link, device,
+            named twice, too large, outside the archive, or not an image. The message names file and member.
+    """
+    if not (path.is_dir() or path.is_file()):
+        raise FileNotFoundError(f"images must be a folder or a tar file, got {path}, which is neither")
+    if path.is_dir():
+        members = folder_members(path, SPLITS, max_bytes=MAX_FILE, progress=progress)
+    else:
+        members = tar_members(path, max_bytes=MAX_FILE, progress=progress)
+    splits = {name: _Split() for name in SPLITS}
+    shape: tuple[int, ...] | None = None
+    for member, content in members:
+        if _elsewhere(member):
+            continue
+        split = splits[member.parts[0]]
+        if content is None:
+            split.folders.update(member.parts[1:2])
+            continue
+        try:
+            shape = split.add(member, content, shape)
+        except ValueError as error:
+            raise ValueError(f"{path}: member {str(member)!r} {error}") from error
+    classes = _classes(path, splits)
+    return splits["train"].arrays(path, classes, shape), splits["test"].arrays(path, classes, shape), classes
+
+
+@dataclass
+class _Split:
+    """What has been read of train or test so far: pixels end to end, and the (class, file) of each image."""
+
+    pixels: bytearray = field(default_factory=bytearray)
+    names: list[tuple[str, str]] = field(default_factory=list)
+    folders: set[str] = field(default_factory=set)
+
+    def add(self, member: PurePosixPath, content: bytes, shape: tuple[int, ...] | None) -> tuple[int, ...]:
+        """Decode one image and keep it; returns its shape, which must equal `shape` unless that is None."""
+        if len(member.parts) != 3 or member.suffix.lower() not in SUFFIXES:
+            raise ValueError(
+                f"is not an image: need {member.parts[0]}/<class>/<name> with {', '.join(SUFFIXES)}"
+            )
+        pixels, own_shape = _decode(content)
+        if shape is not None and own_shape != shape:
+            raise ValueError(f"has shape {own_shape}, but the images before it have {shape}: all must agree")
+        if len(self.pixels) + len(pixels) > MAX_TOTAL:
+            raise ValueError(f"takes the pixels of {member.parts[0]} over the limit of {MAX_TOTAL} bytes")
+        self.pixels += pixels
+        self.names.append((member.parts[1], member.parts[2]))
+        return own_shape
+
+    def arrays(self, path: Path, classes: tuple[str, ...], shape: tuple[int, ...] | None) -> Labelled:
+        """Images (N, *shape) and labels (N,), ordered by class and file name."""
+        assert shape is not None  # _classes has refused a split without images
+        order = sorted(range(len(self.names)), key=self.names.__getitem__)
+        for i, j in pairwise(order):
+            if self.names[i] == self.names[j]:
+                raise ValueError(f"{path}: image {'/'.join(self.names[i])!r} is there twice")
+        number = {name: label for label, name in enumerate(classes)}
+        labels = np.array([number[self.names[i][0]] for i in order])
+        images = np.frombuffer(self.pixels, dtype=np.uint8).reshape(len(order), *shape)
+        return (images if order == list(range(len(order))) else images[order]), labels
+
+
+def _classes(path: Path, splits: dict[str, _Split]) -> tuple[str, ...]:
+    """The class names, once both splits are known to hold images of the same classes and of no empty one."""
+    found = {name: {kind for kind, _ in split.names} for name, split in splits.items()}
+    for name, split in splits.items():
+        if empty := sorted(split.folders - found[name]):
+            raise ValueError(f"{path}: class folder {name}/{empty[0]} has no image")
+        if not found[name]:
+            raise ValueError(f"{path} must hold images as {name}/<class>/*.jpg or *.png, got none")
+    if extra := sorted(found["test"] - found["train"]):
+        raise ValueError(f"{path}: test has classes that train has not: {', '.join(extra)}")
+    if missing := sorted(found["train"] - found["test"]):
+        raise ValueError(f"{path}: train has classes that test has not: {', '.join(missing)}")
+    return tuple(sorted(found["train"]))
+
+
+def _elsewhere(member: PurePosixPath) -> bool:
+    """Whether a member is hidden, or neither train, test nor below them."""
+    return member.parts[:1] not in {(split,) for split in SPLITS} or any(
+        p.startswith(".") for p in member.parts
+    )
+
+
+def _decode(content: bytes) -> tuple[bytes, tuple[int, ...]]:
+    """The pixels of one JPEG or PNG, row by row, and their shape: (H, W) when grey, (H, W, 3) when RGB."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+                _require_plain(image)
+                size = (image.height, image.width)
+                return image.tobytes(), size if image.mode == "L" else (*size, 3)
+    except _Refused:
+        raise
+    except Exception as error:  # decoders raise errors of many kinds on damaged bytes
+        reason = "not a JPEG or PNG that can be decoded" if "BytesIO" in str(error) else str(error)
+        raise ValueError(f"is a broken image: {reason}") from error
+
+
+class _Refused(ValueError):
+    """A sound image that this reader does not take."""
+
+
+def _require_plain(image: Image.Image) -> None:
+    if image.mode not in MODES:
+        raise _Refused(f"has mode {image.mode}, but must be 8-bit grey (L) or RGB: convert it")
+    if image.width * image.height > MAX_PIXELS:
+        raise _Refused(f"is {image.width} x {image.height}, over the limit of {MAX_PIXELS} pixels")

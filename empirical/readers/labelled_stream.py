@@ -1,0 +1,188 @@
+"""Features and integer labels in blocks, from files, arrays or batches of any kind, and the names of the classes.
+
+Labels of files and arrays are integers >= 0 or text. They are read once before the features, to learn the classes of
+all shards: a class may be missing from some of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_array_api_obj
+from numpy.typing import NDArray
+
+from finegrain.empirical import distributed
+from finegrain.empirical.readers.feature_files import Source, ends_apart, open_shard
+from finegrain.theory.pairs import host
+from finegrain.theory.tools import checks
+
+Shard = tuple[Source, Source]
+
+BLOCK_BYTES = 2**25  # of features, in float64
+LABEL_ROWS = 2**20
+SOME = 8  # names shown in a message
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Batches of features (n, d), of a floating type, and labels (n,) in 0..C-1.
+
+    Attributes:
+        class_names: of the C classes
+        batches: to be read once
+        total: how many, where known
+    """
+
+    class_names: list[str]
+    batches: Iterator[tuple[Any, Any]]
+    total: int | None
+
+
+def labelled_stream(features: Any, labels: Any = None, num_classes: int | None = None) -> Stream:
+    """A stream of files, arrays or batches; the arguments are those of `measure`.
+
+    In a process group, it is of this process's share of the files.
+
+    Raises:
+        ValueError: as `measure`.
+    """
+    if isinstance(features, (str, Path)):
+        features, labels = [features], None if labels is None else [labels]
+    if isinstance(features, Sequence) and features and all(isinstance(f, (str, Path)) for f in features):
+        return _of_shards(_files(features, labels))
+    if is_array_api_obj(features) or isinstance(features, (list, tuple)):
+        if labels is None:
+            raise ValueError("labels must be given beside an array of features, got None")
+        return _of_shards([(_array("features", features), _array("labels", labels))])
+    if not isinstance(features, Iterable):
+        raise ValueError(f"features must be files, an array or batches, got {type(features).__name__}")
+    if num_classes is None or labels is not None:
+        raise ValueError("batches (features, labels) need num_classes, and no labels beside them")
+    checks.integer("num_classes", num_classes, 1)
+    apart = distributed.rank_and_size()[1] > 1  # accumulators of several devices do not merge
+    batches = ((x.cpu(), y.cpu()) if apart and hasattr(x, "cpu") else (x, y) for x, y in features)
+    return Stream([str(c) for c in range(num_classes)], batches, None)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """By number if all are whole numbers, else by name."""
+    names = list(names)
+    return sorted(names, key=int if all(name.isdecimal() for name in names) else str)
+
+
+def _files(features: Sequence[Path | str], labels: Any) -> list[Shard]:
+    labels = [labels] if isinstance(labels, (str, Path)) else labels
+    if labels is not None and len(labels) != len(features):
+        raise ValueError(
+            f"labels must be one file for each of {len(features)} files of features, got {len(labels)}"
+        )
+    return [open_shard(x, None if labels is None else labels[i]) for i, x in enumerate(features)]
+
+
+def _array(name: str, value: Any) -> Source:
+    """An array in memory as a source; labels become NumPy's, features stay where they are."""
+    if not is_array_api_obj(value):
+        value = np.asarray(value)
+    if name == "labels" and not isinstance(value, np.ndarray):
+        value = host(value)
+    checks.shape(name, value, ("N", "d") if name == "features" else ("N",))
+    rows = value.shape[0]
+    return Source(name, rows, lambda size: (value[i : i + size, ...] for i in range(0, rows, size)))
+
+
+def _of_shards(shards: Sequence[Shard]) -> Stream:
+    names = _class_names([labels for _, labels in shards])
+    index = {name: i for i, name in enumerate(names)}
+    first, dim = shards[0][0].name, _width(shards[0][0])
+    for features, labels in shards:
+        if _width(features) != dim:
+            raise ValueError(
+                f"{features.name} must have {dim} columns, as {first} has, got {_width(features)}"
+            )
+        if features.rows is not None and labels.rows is not None and features.rows != labels.rows:
+            raise ends_apart(features, labels, min(features.rows, labels.rows))
+    mine = distributed.share(shards)
+    size = max(BLOCK_BYTES // (8 * dim), 1)
+    rows = [features.rows for features, _ in mine]
+    total = None if None in rows else sum(-(-n // size) for n in rows if n is not None)
+    return Stream(names, (batch for shard in mine for batch in _batches(*shard, size, index)), total)
+
+
+def _width(features: Source) -> int:
+    block = next(features.blocks(1), None)
+    if block is None or 0 in block.shape:
+        raise ValueError(f"{features.name} must hold features of shape (N, d), not empty")
+    return block.shape[1]
+
+
+def _class_names(sources: Sequence[Source]) -> list[str]:
+    """The classes of all sources in order, each with two samples or more."""
+    counts: Counter[str] = Counter()
+    for source in sources:
+        for block in source.blocks(LABEL_ROWS):
+            values, found = np.unique(block, return_counts=True)
+            counts.update(dict(zip(_texts(source.name, values), found.tolist(), strict=True)))
+    rare = [repr(name) for name in in_order(counts) if counts[name] < 2]
+    if rare:
+        raise ValueError(
+            f"every class must have at least 2 samples, got 1 of {', '.join(rare[:SOME])}"
+            f"{' and others' if len(rare) > SOME else ''}: leave such samples out, or join their class to another"
+        )
+    return in_order(counts)
+
+
+def _texts(name: str, values: NDArray[Any]) -> list[str]:
+    """Distinct labels as text."""
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8")
+    if values.dtype.kind not in "iuU":
+        raise ValueError(
+            f"{name} must hold labels that are integers or text, got dtype {values.dtype}: convert them"
+        )
+    texts = [str(v) for v in values.tolist()]
+    wrong = next(
+        (t for t in texts if not t.strip() or (values.dtype.kind == "i" and t.startswith("-"))), None
+    )
+    if wrong is not None:
+        raise ValueError(f"{name} must hold labels >= 0 or text, got {wrong!r}: leave unlabelled samples out")
+    return texts
+
+
+def _batches(
+    features: Source, labels: Source, size: int, index: dict[str, int]
+) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+    row = 0
+    for x, y in zip_longest(features.blocks(size), labels.blocks(size)):
+        have = [0 if block is None else len(block) for block in (x, y)]
+        if have[0] != have[1]:
+            raise ends_apart(features, labels, row + min(have))
+        values, inverse = np.unique(y, return_inverse=True)
+        known = np.array([index[text] for text in _texts(labels.name, values)])
+        yield _floats(features.name, x, row), known[inverse]
+        row += have[0]
+
+
+def _floats(name: str, block: Any, row: int) -> Any:
+    """A block of finite features in a floating type; `row` is its first row's number, for the message."""
+    if isinstance(block, np.ndarray):
+        if block.dtype.kind not in "fiub":
+            raise ValueError(f"{name} must hold real numbers, got dtype {block.dtype}")
+        if block.dtype.kind != "f" or block.dtype.itemsize > 8 or not block.dtype.isnative:
+            block = block.astype(np.float64)
+    try:
+        return checks.features("features", block)
+    except ValueError:
+        bad = np.argwhere(~np.isfinite(host(block)))
+        if not len(bad):
+            raise
+        r, column = bad[0].tolist()
+        raise ValueError(
+            f"{name} must hold finite features, got {len(bad)} NaN or infinite entries after row {row}, "
+            f"the first in row {row + r}, column {column} (both from 0)"
+        ) from None

@@ -1,0 +1,13 @@
+from .empirical.hidden_classes.discover import discover as discover
+from .empirical.measurement.measure import measure as measure
+from .empirical.prediction.predict import predict as predict
+from .sims.population.flow import Trajectory as Trajectory
+from .sims.population.flow import population_flow as population_flow
+from .theory import kinematics as kinematics
+from .theory import observables as observables
+from .theory import targets as targets
+from .theory.mixture import Mixture as Mixture
+from .theory.moments import Moments as Moments
+from .theory.moments import MomentsAccumulator as MomentsAccumulator
+
+__version__: str

@@ -1,0 +1,134 @@
+"""T8 observed: how fast gradient flow with weight decay merges the subclasses, after its transient.
+
+What a finite time leaves in a measured rate is computed from the weights themselves (`remainder`): the bound of each
+comparison is that number, not a guess.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finegrain.sims.initial_weights import balanced
+from finegrain.sims.theorems.comparison import Comparison
+from finegrain.sims.theorems.end_state import SHARES, Course, course, patterns, settling_time
+from finegrain.theory.mixture import Mixture
+from finegrain.theory.targets import centred_one_hot, signs
+from finegrain.theory.theorems import erosion as law
+from finegrain.theory.theorems.end_state import critical
+
+Array = NDArray[np.float64]
+
+RTOL = 1e-7
+STEPS_ERROR = 1000 * RTOL  # RTOL a step over a thousand steps, relative to a change of ln sep of order 1
+
+
+def mean_rate(found: Course) -> float:
+    """-d ln sep/dt between the last two recorded times."""
+    change = np.log(found.separation[-2] / found.separation[-1])
+    return float(change / (found.times[-1] - found.times[-2]))
+
+
+def remainder(found: Course, subclasses: int, rate: float) -> float:
+    """Largest relative error that the finite times leave in `mean_rate`, from the weights at the last two of them.
+
+    Between them ln sep changes by -mu dt - (1 - rho) ln(E_2/E_1)/2 below lambda_c, E the energy of the full
+    neurons, for int r dt follows from E (T7); neurons on fewer than S - 1 subclasses add at most half their share
+    of ||h_c - h_c'||^2, and those not full half their share of ||h_c||^2, both falling.
+    Above lambda_c the same with the ratio of E to
+    e^{-2 (lambda - lambda_c) dt} in place of E.
+    """
+    S = subclasses
+    first, last = found.W[-2], found.W[-1]
+    open_gates = (first > 0).reshape(len(first), -1, S)
+    counts = open_gates.sum(axis=2).max(axis=1)
+    full, part = counts == S, counts == S - 1
+    energy = [float(np.sum(np.maximum(w[full], 0) ** 2)) for w in (first, last)]
+    span = float(found.times[-1] - found.times[-2])
+    rho = np.sqrt((S - 1) / S)
+    lead = rate / (1 - rho)  # min(lambda, lambda_c)
+    drift = abs(np.log(energy[1] / energy[0]) + 2 * (found.weight_decay - lead) * span) * (1 - rho) / 2
+    rest = float(np.sum(np.maximum(first[~full], 0) ** 2)) / energy[0]
+    small = float(np.sum(np.maximum(first[~full & ~part], 0) ** 2))
+    shape = float(np.sum(np.maximum(first[part], 0) ** 2))
+    return (drift + rest / 2 + S * small / shape / 2) / (rate * span)
+
+
+def eroded(
+    coarse: int, subclasses: int, share: float, seed: int, *, digits: float = 9.0
+) -> tuple[float, Course]:
+    """Predicted rate and the course from patterns of random amplitude; two recorded times past the transient."""
+    mixture = Mixture.orthonormal(coarse, subclasses)
+    targets = signs(mixture.coarse_map) if coarse == 2 else centred_one_hot(mixture.coarse_map)
+    C, norm = mixture.num_fine, float(np.linalg.norm(targets[0]))
+    weight_decay = share * critical(subclasses, C, norm)
+    amplitudes = np.random.default_rng(seed).uniform(0.2, 0.4, subclasses)
+    rate = law.predict_rate(weight_decay, subclasses, C, target_norm=norm)
+    start = settling_time(weight_decay, subclasses, C, norm, float(amplitudes.min()), digits)
+    W, A = patterns(coarse, targets, amplitudes)
+    times = np.array([start, start + 1 / rate])
+    return rate, course(mixture, targets, W, A, weight_decay, times, rtol=RTOL)
+
+
+def from_random_start(
+    share: float, seed: int, *, width: int = 80, activation: str = "relu"
+) -> tuple[float, Course]:
+    """Predicted rate and the course from a balanced random start, K = S = 2; also for activation identity."""
+    mixture = Mixture.orthonormal(2, 2)
+    weight_decay = share * critical(2, 4)
+    rate = law.predict_rate(weight_decay, 2, 4)
+    start = settling_time(weight_decay, 2, 4, 1.0, 0.05, 9.0)
+    if activation == "identity":
+        rate = law.predict_linear_rate(weight_decay, 4)
+        start = 9 / (2 * abs(0.5 - weight_decay)) + 9
+    W, A = balanced(width, 4, 0.3 / np.sqrt(width), np.random.default_rng(seed))
+    times = np.array([start, start + 1 / rate])
+    targets = signs(mixture.coarse_map)
+    return rate, course(mixture, targets, W, A, weight_decay, times, activation=activation, rtol=RTOL)
+
+
+def unequal_limit(weights: Array, weight_decay: float, seed: int, *, width: int = 40) -> tuple[float, float]:
+    """Predicted and observed mean relative separation at the end of training, unequal probabilities (S,) a class.
+
+    From a balanced random start or, at width 0, from patterns of random amplitude.
+    """
+    S = len(weights)
+    mixture = Mixture.orthonormal(2, S, weights=np.tile(weights, 2))
+    targets = signs(mixture.coarse_map)
+    rng = np.random.default_rng(seed)
+    W, A = (
+        balanced(width, 2 * S, 0.3 / np.sqrt(width), rng)
+        if width
+        else patterns(2, targets, rng.uniform(0.1, 0.3, S))
+    )
+    forces = law.rest_forces(weight_decay, weights)
+    # The slowest other pattern leaves out the weakest class; its energy falls at twice the difference of growths.
+    lead = np.linalg.norm(forces)
+    slowest = lead - np.sqrt(lead**2 - forces.min() ** 2)
+    end = 9 / slowest + (9 + 2 * np.log(20)) / (2 * abs(np.linalg.norm(weights) - weight_decay))
+    found = course(mixture, targets, W, A, weight_decay, np.array([end]), rtol=RTOL)
+    limits = law.predict_limit(weight_decay, weights)
+    return float(limits[np.triu_indices(S, 1)].mean()), float(found.separation[-1])
+
+
+def verify(seed: int) -> list[Comparison]:
+    """Rates for S = 2..5, K = 2, 3, at five lambda; from random starts; the limit at unequal probabilities."""
+    rows = []
+    why = "finite time, computed from the weights, and the integrator"
+    for coarse, subclasses in ((2, 2), (2, 3), (2, 4), (2, 5), (3, 2)):
+        for share in SHARES:
+            rate, found = eroded(coarse, subclasses, share, seed)
+            bound = remainder(found, subclasses, rate) + STEPS_ERROR
+            name = f"rate of separation, K = {coarse}, S = {subclasses}, lambda = {share:g} lambda_c"
+            rows.append(Comparison("T8", name, rate, mean_rate(found), bound, why))
+    for share in (0.5, 1.5):
+        rate, found = from_random_start(share, seed)
+        bound = remainder(found, 2, rate) + STEPS_ERROR
+        name = f"rate of separation from a random start, S = 2, lambda = {share:g} lambda_c"
+        rows.append(Comparison("T8", name, rate, mean_rate(found), bound, why))
+    predicted, observed = unequal_limit(np.array([0.35, 0.15]), 0.1, seed)
+    name = "final separation at probabilities .35, .15, lambda = .1"
+    # A rest e^-9 of sep enters its square: sqrt(limit^2 + e^-18) against limit.
+    bound = float(np.exp(-18) / predicted**2) + 1e-4
+    rows.append(Comparison("T8", name, predicted, observed, bound, "e^-9 of the start's separation is left"))
+    return rows

@@ -1,0 +1,31 @@
+"""What recover refuses, and the table of what was recovered, as a terminal shows it."""
+
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from finegrain.empirical.commands.recover import _table, recover
+from finegrain.empirical.hidden_classes.report import SCORES
+
+
+@pytest.mark.parametrize("error", [float("nan"), 0.0625])
+def test_the_table_of_recovered_classes_keeps_every_number_whole_on_80_columns(error):
+    way = {"view": "mirrored and shifted", "stages": "last two", "method": "guided-mixture"}
+    scores = dict(zip(SCORES, (0.8765, 1.0, 0.5, 0.9876, 0.25), strict=True))
+    row = {"map": "mod", "runs": 3, "ratio": 0.978} | way | scores | {f"{name} ±": error for name in scores}
+    terminal = Console(width=80, file=io.StringIO())
+    terminal.print(_table([row], tuple(way), tuple(scores)))
+    shown = terminal.file.getvalue()
+    assert "in %" in shown and "the last column is a ratio" in " ".join(shown.split())
+    for number in ("87.65", "100.00", "50.00", "98.76", "25.00", "0.978"):
+        assert f" {number} " in shown
+    assert shown.count("± 6.25 ") == (0 if math.isnan(error) else len(SCORES))
+    assert "nan" not in shown.split()
+    assert "…" not in shown
+
+
+def test_images_of_no_glance_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="--images says how many a glance takes; add --glance"):
+        recover(tmp_path / "recipes.toml", "digits", images=50)

@@ -1,0 +1,116 @@
+"""Recipes: the learning rate's course, files that vary one, and errors that name what is wrong."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from finegrain.empirical.networks.recipe import Recipe, read_recipes
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.toml"))
+
+
+def test_one_cycle_rises_to_its_peak_and_falls_to_zero():
+    recipe = Recipe(peak_at=0.25)
+    assert [recipe.rate(p) for p in (0, 0.125, 0.25, 0.625, 1)] == [0, 0.5, 1, 0.5, 0]
+
+
+def test_one_cycle_without_a_rise_starts_at_its_peak():
+    assert [Recipe(peak_at=0).rate(p) for p in (0, 0.5, 1)] == [1, 0.5, 0]
+
+
+def test_cosine_falls_from_its_peak_to_zero():
+    values = [Recipe(schedule="cosine").rate(p) for p in (0, 0.5, 1)]
+    np.testing.assert_allclose(values, [1, 0.5, 0], atol=1e-15)
+
+
+def test_sizes_hold_from_their_epoch_on():
+    recipe = Recipe(sizes=((0, 20), (4, 24), (6, 32)))
+    assert [recipe.pixels(e, 32) for e in (0, 3, 4, 5, 6, 9)] == [20, 20, 24, 24, 32, 32]
+    assert Recipe(sizes=((2, 24),)).pixels(1, 28) == 28
+
+
+def test_a_file_gives_every_combination(tmp_path):
+    file = tmp_path / "grid.toml"
+    file.write_text('vary = {map = ["mod", "random:1"], seed = [0, 1]}\n[recipe]\nwidth = 8\n')
+    runs = dict(read_recipes(file))
+    assert list(runs) == [
+        *(
+            "grid_map-mod_seed-0",
+            "grid_map-mod_seed-1",
+            "grid_map-random-1_seed-0",
+            "grid_map-random-1_seed-1",
+        ),
+    ]
+    assert runs["grid_map-random-1_seed-0"] == Recipe(width=8, map="random:1", seed=0)
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda p: p.stem)
+def test_committed_recipes_are_valid_and_named_apart(file):
+    runs = read_recipes(file)
+    assert len({name for name, _ in runs}) == len(runs) > 0
+    assert len({recipe for _, recipe in runs}) == len(runs)
+
+
+def test_an_empty_table_is_the_default_recipe(tmp_path):
+    file = tmp_path / "plain.toml"
+    file.write_text("[recipe]\n")
+    assert read_recipes(file) == [("plain", Recipe())]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"a recipe must have a table \[recipe\], empty for all defaults, or vary; got neither"),
+        ("name = 'mine'\n", "got neither"),
+        ("[recipe]\nwidht = 8\n", r"unknown entry 'widht' \(nearest: width\)"),
+        ("[recip]\nwidth = 8\n", r"unknown entry 'recip' \(nearest: recipe\)"),
+        ("width = \n", "is not TOML"),
+        ("[recipe]\nloss = 'hinge'\n", "loss must be one of"),
+        ("[recipe]\nepochs = 0\n", "epochs must be an integer >= 1, got 0"),
+        ("[recipe]\nmomentum = 1.0\n", "momentum must be below 1, got 1.0"),
+        ("[recipe]\nlearning_rate = -0.1\n", "learning_rate"),
+        ("[recipe]\nsizes = [[0, 4]]\n", "sizes: pixels must be an integer >= 8, got 4"),
+        ("[recipe]\nsizes = [8]\n", r"sizes must be a list of pairs \[epoch, pixels\], got \[8\]"),
+        ("[recipe]\nsizes = 8\n", r"sizes must be a list of pairs \[epoch, pixels\], got 8"),
+        ("[recipe]\nwidth = '8'\n", "width must be an integer, got '8'"),
+        ("[recipe]\nwidth = true\n", "width must be an integer >= 1, got True"),
+        ("[recipe]\nscale = 'big'\n", "scale must be a number, got 'big'"),
+        ("[recipe]\nnetwork = ['mlp']\n", r"network must be text, got \['mlp'\]"),
+        ("[recipe]\ncompile = 1\n", "compile must be true or false, got 1"),
+        ("[recipe]\nmap = [0, 0.5]\n", r"map must be a name or a list of integers, got \[0, 0.5\]"),
+        (f"[recipe]\nseed = {10**30}\n", r"seed must be below 2\^63, got a number of 100 bits"),
+        ("recipe = 1\n", "recipe must be a table, got 1"),
+        ("vary = ['seed']\n", r"vary must be a table, got \['seed'\]"),
+        ("vary = {seed = 1}\n", "vary: seed must be a non-empty list, got 1"),
+        ("vary = {seed = []}\n", r"vary: seed must be a non-empty list, got \[\]"),
+        ("vary = {seed = [0, 0]}\n", "runs must have names of their own, got 'recipe_seed-0' twice"),
+        ("name = '../elsewhere'\n[recipe]\n", "each run must have a name of letters, .* got '../elsewhere'"),
+        ("name = '..'\n[recipe]\n", "each run must have a name of letters"),
+        ("vary = {network = ['/../mlp']}\n", "each run must have a name of letters"),
+        (
+            f"vary = {{seed = {[*range(101)]}, width = {[*range(1, 101)]}}}\n",
+            "vary must give at most 10000 runs, got 10100",
+        ),
+        ("a = " + "[" * 5000, "is not TOML"),
+    ],
+)
+def test_bad_files(tmp_path, text, message):
+    file = tmp_path / "recipe.toml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=rf"recipe\.toml:? .*{message}"):
+        read_recipes(file)
+
+
+def test_text_that_is_not_utf_8_is_named(tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_bytes(b"name = 'caf\xe9'\n")
+    with pytest.raises(ValueError, match=r"recipe\.toml is not TOML: .*can't decode byte 0xe9"):
+        read_recipes(file)
+
+
+def test_a_map_may_be_given_by_its_entries(tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text("[recipe]\nmap = [0, 0, 1, 1]\n")
+    ((name, recipe),) = read_recipes(file)
+    assert (name, recipe.map) == ("recipe", (0, 0, 1, 1))

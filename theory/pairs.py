@@ -1,0 +1,362 @@
+"""How well two classes can be told apart, from their Moments: distances, and the accuracy of three rules
+(T10).
+
+    f(moments)               matrix (C, C) over all pairs of classes, symmetric
+    f(moments, coarse_map)   mean over the pairs of fine classes that share a coarse class: a number
+    inside(f, moments, coarse_map)   the same mean for each coarse class, (K,)
+
+Accuracies are exact only where the representation is Gaussian in each class (each docstring says what else):
+for h = relu(z), z ~ N(+-1/2, 1), Moments give LDA 0.661, while the best rule reaches 0.6915.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_numpy_array, to_device
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
+
+from finegrain.theory import gaussian
+from finegrain.theory.moments import Moments
+from finegrain.theory.tools import checks
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+Kernel = Callable[[Moments, Index, Index], Array]  # values (P,) of the pairs (first, second)
+
+PAIR_ENTRIES = 2**23  # entries of a temporary: 64 MiB
+
+
+def class_distances(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
+    """D_cc' = mean squared distance between independent samples of classes c and c', in [0, inf).
+
+        ||mu_c - mu_c'||^2 + tr Cov_c + tr Cov_c',   so that D_cc = 2 tr Cov_c
+
+    Unchanged by rotation and shift, scales as h^2, follows a relabelling. Any covariance kind.
+    Source: after the class-distance matrices of Yang, Steinhardt & Hu (2023).
+
+    Raises:
+        ValueError: a map that does not fit, or that puts no two fine classes together.
+    """
+
+    def kernel(moments: Moments, first: Index, second: Index) -> Array:
+        xp, traces = array_namespace(moments.means), host(moments.traces)
+        squares = host(xp.sum(_deltas(moments, first, second) ** 2, axis=-1))
+        return squares + traces[first] + traces[second]
+
+    return _over_pairs(kernel, moments, coarse_map, moments.dim, 2 * host(moments.traces))
+
+
+def separation(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
+    """Relative separation ||mu_c - mu_c'|| / sqrt(||mu_c|| ||mu_c'||) of class means, in [0, inf).
+
+    Unchanged by rotation and scale, follows a relabelling; a shift changes it. Any covariance kind.
+    Source: this project, T7.
+
+    Raises:
+        ValueError: a class mean of norm 0 (named), or a map as class_distances.
+    """
+    norms = host(array_namespace(moments.means).linalg.vector_norm(moments.means, axis=-1))
+    if (norms == 0).any():
+        c = int(np.argmin(norms))
+        raise ValueError(f"moments must have class means of norm > 0 for a separation, got 0 in class {c}")
+
+    def kernel(moments: Moments, first: Index, second: Index) -> Array:
+        xp = array_namespace(moments.means)
+        distance = host(xp.linalg.vector_norm(_deltas(moments, first, second), axis=-1))
+        return distance / np.sqrt(norms[first]) / np.sqrt(norms[second])
+
+    return _over_pairs(kernel, moments, coarse_map, moments.dim, np.zeros(moments.num_classes))
+
+
+def mahalanobis(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
+    """Mahalanobis distance Delta = sqrt(delta^T pinv(Cov) delta) of two class means, in [0, inf].
+
+    Cov = (pi_c Cov_c + pi_c' Cov_c') / (pi_c + pi_c'), the pair's pooled covariance; for pooled Moments it
+    is Sigma_W. Directions with variance below d eps of the largest count as free of noise and are left out;
+    a difference of means along them that exceeds this rounding's standard deviation makes the distance
+    infinite. Unchanged by every invertible affine map, follows a relabelling. Full or pooled covariances.
+    Source: Mahalanobis (1936); this project, T4 and T10.
+
+    Raises:
+        ValueError: diagonal covariances, a pair of classes of weight 0, or a map as class_distances.
+    """
+    need_matrix("mahalanobis", moments)
+    return _over_pairs(_mahalanobis, moments, coarse_map, _entries(moments), np.zeros(moments.num_classes))
+
+
+def lda_accuracy(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
+    """Accuracy of linear discriminant analysis between two classes, in [1/2, 1].
+
+        p Phi(Delta/2 + l/Delta) + (1 - p) Phi(Delta/2 - l/Delta)
+
+    with l = ln(p/(1 - p)), p = pi_c/(pi_c + pi_c') and mahalanobis's Delta: the best any rule can do if
+    both classes are Gaussian with equal covariance, and exact only then. On the diagonal 1/2. Invariances,
+    kinds and errors as mahalanobis. Source: Fisher (1936), Welch (1939); this project, T10.
+    """
+    need_matrix("lda_accuracy", moments)
+
+    def kernel(moments: Moments, first: Index, second: Index) -> Array:
+        delta, p = _mahalanobis(moments, first, second), _priors(moments, first, second)
+        with np.errstate(divide="ignore", invalid="ignore"):  # p = 0 or 1, Delta = 0
+            tilt = (np.log(p) - np.log1p(-p)) / delta
+            accuracy = p * ndtr(delta / 2 + tilt) + (1 - p) * ndtr(delta / 2 - tilt)
+        constant = np.maximum(p, 1 - p)  # the rule that does not look
+        return np.where((delta == 0) | (constant == 1), constant, accuracy)
+
+    return _over_pairs(kernel, moments, coarse_map, _entries(moments), np.full(moments.num_classes, 0.5))
+
+
+def bisector_accuracy(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
+    """Accuracy of the nearest class centre between two classes, in [0, 1].
+
+        p Phi(a/s_c) + (1 - p) Phi(a/s_c'),   a = ||delta||/2,   s_c^2 = n^T Cov_c n,   n = delta/||delta||
+
+    Exact if h is Gaussian in each class, whatever the covariances (pooled Moments: if they are equal); 1/2
+    for equal means and on the diagonal. Unchanged by rotation, scale and shift, follows a relabelling; not
+    by general linear maps. Full or pooled covariances. Source: this project, T10.
+
+    Raises:
+        ValueError: as mahalanobis.
+    """
+    need_matrix("bisector_accuracy", moments)
+
+    def kernel(moments: Moments, first: Index, second: Index) -> Array:
+        delta, p = _deltas(moments, first, second), _priors(moments, first, second)
+        half = host(array_namespace(delta).sum(delta**2, axis=-1)) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            hits = [ndtr(half / np.sqrt(_bilinear(moments, c, delta, delta))) for c in (first, second)]
+        return np.where(half > 0, p * hits[0] + (1 - p) * hits[1], 0.5)
+
+    return _over_pairs(kernel, moments, coarse_map, _entries(moments), np.full(moments.num_classes, 0.5))
+
+
+def two_means_accuracy(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
+    """Accuracy of population 2-means on an equal mixture of two classes, in [1/2, 1].
+
+        Phi(a/s),   a = n.delta/2,   s^2 = n^T Cov n
+
+    The split with normal n has centres +-m about the midpoint, m = (delta/2)(1 - 2 Phi(-a/s)) + 2 phi(a/s)
+    Cov n/s. Lloyd's iteration n <- m/||m|| starts from delta, the three leading eigenvectors of Cov and
+    their bisectors with delta; the end of largest ||m||, the one of least inertia, counts. Exact for
+    Gaussians of equal covariance and weight; mahalanobis's pooled covariance stands in. Unchanged by
+    rotation, scale and shift, follows a relabelling. 1/2 on the diagonal. Full or pooled covariances.
+    Source: this project, T10.
+
+    Raises:
+        ValueError: as mahalanobis.
+    """
+    need_matrix("two_means_accuracy", moments)
+
+    def kernel(moments: Moments, first: Index, second: Index) -> Array:
+        deltas = host(_deltas(moments, first, second))
+        covariances = host(_pair_covariances(moments, first, second))
+        covariances = np.broadcast_to(covariances, (len(deltas), *covariances.shape[-2:]))
+        return np.asarray([_two_means(d, cov) for d, cov in zip(deltas, covariances, strict=True)])
+
+    return _over_pairs(kernel, moments, coarse_map, _entries(moments), np.full(moments.num_classes, 0.5))
+
+
+def nc4(moments: Moments, classifier: Any, bias: Any = None) -> float:
+    """NC4 in Gaussian form: how often network and nearest class centre agree, in [0, 1], mean over pairs.
+
+    For classes c, c' the network compares a_c.h + b_c with a_c'.h + b_c', the other rule ||h - mu_c|| with
+    ||h - mu_c'||. For Gaussian h both are signs of correlated normals, hence a bivariate normal probability
+    in each class, weighted by pi_c : pi_c'. Exact only for Gaussian h, and a statement on pairs where the
+    paper's is on all classes at once. Unchanged by a rotation of h and A, by scale of h (if b = 0) or of
+    (A, b), and by relabelling all. Full or pooled covariances. Source: after Papyan, Han & Donoho (2020),
+    figure 7.
+
+    Args:
+        classifier: A, (C, m), one row a class.
+        bias: b, (C,), 0 by default.
+
+    Raises:
+        ValueError: shapes that do not fit, or as mahalanobis.
+    """
+    need_matrix("nc4", moments)
+    xp, (C, m) = array_namespace(moments.means), moments.means.shape
+    A = checks.float64("classifier", classifier, moments.means)
+    checks.shape("classifier", A, (C, m))
+    b = xp.zeros_like(A[:, 0]) if bias is None else checks.float64("bias", bias, moments.means)
+    checks.shape("bias", b, (C,))
+
+    def kernel(moments: Moments, first: Index, second: Index) -> Array:
+        i, j = _index(moments, first), _index(moments, second)
+        w, offset = xp.take(A, i, axis=0) - xp.take(A, j, axis=0), xp.take(b, i) - xp.take(b, j)
+        delta, p = _deltas(moments, first, second), _priors(moments, first, second)
+        half = host(xp.sum(delta**2, axis=-1)) / 2
+        agree = []
+        for classes, index, sign in ((first, i, 1), (second, j, -1)):
+            score = host(xp.sum(w * xp.take(moments.means, index, axis=0), axis=-1) + offset)
+            forms = [_bilinear(moments, classes, u, v) for u, v in ((w, w), (delta, delta), (w, delta))]
+            agree.append(_same_sign(score, sign * half, *forms))
+        return p * agree[0] + (1 - p) * agree[1]
+
+    first, second = np.triu_indices(C, 1)
+    if C < 2:
+        raise ValueError("moments must have at least 2 classes for nc4, got 1")
+    return float(np.mean(_chunked(kernel, moments, first, second, _entries(moments))))
+
+
+def inside(f: Callable[..., Any], moments: Moments, coarse_map: ArrayLike) -> Array:
+    """A function of this module for each coarse class, (K,): its mean over the pairs of fine classes in
+    there.
+
+        inside(mahalanobis, moments, coarse_map)
+
+    NaN for a coarse class of one fine class.
+    """
+    coarse = checks.coarse_map(coarse_map, moments.num_classes)
+    values = np.full(int(coarse.max()) + 1, np.nan)
+    for k in np.flatnonzero(np.bincount(coarse) > 1):
+        # Every other fine class by itself: the pairs of class k are all that is left.
+        alone = np.cumsum(coarse != k)
+        values[k] = f(moments, np.where(coarse == k, 0, alone))
+    return values
+
+
+def relative_to(covariance: Any, vectors: Any) -> tuple[Any, Any, Any]:
+    """Split vectors (..., n, d) by the eigenvectors of a covariance (..., d, d), for a generalised inverse.
+
+    Returns coordinates in units of the standard deviation (..., n, d), 0 along directions free of noise;
+    plain coordinates along those, 0 elsewhere; and the variance d eps lambda_max (...) up to which a
+    direction is free.
+    """
+    xp = array_namespace(vectors)
+    values, axes = xp.linalg.eigh(covariance)
+    floor = covariance.shape[-1] * xp.finfo(xp.float64).eps * xp.clip(values[..., -1], 0, None)
+    noisy = (values > floor[..., None])[..., None, :]
+    scale = xp.where(noisy, xp.sqrt(xp.where(noisy, values[..., None, :], 1.0)), 1.0)
+    coordinates = vectors @ axes
+    zero = xp.zeros_like(coordinates)
+    return xp.where(noisy, coordinates / scale, zero), xp.where(noisy, zero, coordinates), floor
+
+
+def need_matrix(name: str, moments: Moments) -> None:
+    """Require covariances that hold more than the diagonal."""
+    if moments.kind == "diagonal":
+        raise ValueError(f"{name} needs full or pooled covariances, got diagonal ones")
+
+
+def host(array: Any) -> Array:
+    """A float64 NumPy array, for what scipy computes; no copy on the CPU."""
+    return np.asarray(array if is_numpy_array(array) else np.from_dlpack(to_device(array, "cpu")))
+
+
+def _mahalanobis(moments: Moments, first: Index, second: Index) -> Array:
+    xp, deltas = array_namespace(moments.means), _deltas(moments, first, second)
+    covariances = _pair_covariances(moments, first, second)
+    vectors = deltas[:, None, :] if moments.kind == "full" else deltas
+    noisy, free, floor = relative_to(covariances, vectors)
+    squares, outside = (xp.reshape(xp.sum(part**2, axis=-1), (-1,)) for part in (noisy, free))
+    return np.where(host(outside) > host(floor), np.inf, np.sqrt(host(squares)))
+
+
+def _two_means(delta: Array, covariance: Array, steps: int = 2000) -> float:
+    """Accuracy of the least-inertia fixed point that Lloyd's iteration reaches for one pair."""
+    leading = np.linalg.eigh(covariance)[1][:, :-4:-1].T
+    length = np.linalg.norm(delta)
+    if length == 0:
+        return 0.5
+    starts = np.stack([delta / length, *leading, *(leading + delta / length), *(leading - delta / length)])
+    ends = [_lloyd(n / np.linalg.norm(n), delta, covariance, steps) for n in starts if n.any()]
+    return max(ends, key=lambda end: end[0])[1]
+
+
+def _lloyd(n: Array, delta: Array, covariance: Array, steps: int) -> tuple[float, float]:
+    """(||m||, accuracy) where the iteration from the unit normal n ends."""
+    for _ in range(steps):
+        a, spread = n @ delta / 2, covariance @ n
+        s = np.sqrt(np.clip(n @ spread, 0.0, None))
+        if s == 0:
+            return float(np.abs(a)), 1.0 if a else 0.5
+        m = delta * (0.5 - ndtr(-a / s)) + np.sqrt(2 / np.pi) * np.exp(-((a / s) ** 2) / 2) * spread / s
+        size = np.linalg.norm(m)
+        last, n = n, m / size
+        if np.linalg.norm(n - last) < 1e-13:
+            break
+    return float(size), float(ndtr(np.abs(a) / s))
+
+
+def _same_sign(x: Array, y: Array, xx: Array, yy: Array, xy: Array) -> Array:
+    """P(u v > 0) for jointly normal u, v with means x, y, variances xx, yy and covariance xy."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        h, k = x / np.sqrt(xx), y / np.sqrt(yy)
+        r = np.where(xx * yy > 0, xy / np.sqrt(xx) / np.sqrt(yy), 0.0)
+    h, k = (np.where(np.isnan(z), -np.inf, z) for z in (h, k))  # a tie, 0/0, goes to the second class
+    r = np.clip(r, -1, 1)
+    return gaussian.bivariate_normal_cdf(h, k, r) + gaussian.bivariate_normal_cdf(-h, -k, r)
+
+
+def _deltas(moments: Moments, first: Index, second: Index) -> Any:
+    xp, means = array_namespace(moments.means), moments.means
+    return xp.take(means, _index(moments, first), axis=0) - xp.take(means, _index(moments, second), axis=0)
+
+
+def _priors(moments: Moments, first: Index, second: Index) -> Array:
+    """p = pi_c / (pi_c + pi_c') of each pair."""
+    pi = host(moments.weights)
+    total = pi[first] + pi[second]
+    if (total == 0).any():
+        at = int(np.argmin(total))
+        raise ValueError(
+            f"weights must not both be 0 in a pair, got 0 in classes {first[at]} and {second[at]}"
+        )
+    return pi[first] / total
+
+
+def _pair_covariances(moments: Moments, first: Index, second: Index) -> Any:
+    """(P, d, d), or for pooled Moments the one (d, d) that serves all pairs."""
+    if moments.kind == "pooled":
+        return moments.covariances.matrix
+    xp = array_namespace(moments.means)
+    p = xp.asarray(_priors(moments, first, second), device=device(moments.means))[:, None, None]
+    one, two = (xp.take(moments.covariances, _index(moments, c), axis=0) for c in (first, second))
+    return p * one + (1 - p) * two
+
+
+def _bilinear(moments: Moments, classes: Index, u: Any, v: Any) -> Array:
+    """u^T Cov_c v for each of P classes and vectors (P, d); a variance that rounding makes negative is 0."""
+    xp = array_namespace(u)
+    if moments.kind == "pooled":
+        product = u @ moments.covariances.matrix
+    else:
+        product = (u[:, None, :] @ xp.take(moments.covariances, _index(moments, classes), axis=0))[:, 0, :]
+    values = host(xp.sum(product * v, axis=-1))
+    return np.clip(values, 0.0, None) if u is v else values
+
+
+def _index(moments: Moments, classes: Index) -> Any:
+    return array_namespace(moments.means).asarray(classes, device=device(moments.means))
+
+
+def _entries(moments: Moments) -> int:
+    """Size of the temporaries that one pair needs."""
+    return moments.dim**2 if moments.kind == "full" else moments.dim
+
+
+def _chunked(kernel: Kernel, moments: Moments, first: Index, second: Index, entries: int) -> Array:
+    size = max(PAIR_ENTRIES // entries, 1)
+    parts = [slice(i, i + size) for i in range(0, len(first), size)]
+    return np.concatenate([np.zeros(0), *(kernel(moments, first[part], second[part]) for part in parts)])
+
+
+def _over_pairs(
+    kernel: Kernel, moments: Moments, coarse_map: ArrayLike | None, entries: int, diagonal: Array
+) -> Any:
+    """The kernel as a symmetric matrix (C, C) with that diagonal, or its mean over same-coarse pairs."""
+    first, second = np.triu_indices(moments.num_classes, 1)
+    if coarse_map is None:
+        matrix = np.diag(diagonal)
+        matrix[first, second] = _chunked(kernel, moments, first, second, entries)
+        matrix[second, first] = matrix[first, second]
+        return array_namespace(moments.means).asarray(matrix, device=device(moments.means))
+    coarse = checks.coarse_map(coarse_map, moments.num_classes)
+    together = coarse[first] == coarse[second]
+    if not together.any():
+        raise ValueError("coarse_map must send two fine classes to one coarse class, got one to each")
+    return float(np.mean(_chunked(kernel, moments, first[together], second[together], entries)))

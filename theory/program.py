@@ -1,0 +1,74 @@
+"""finegrain theory: the ledger of theorems, each with its proof run as you watch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from finegrain.theory.tools.console import console, tracked
+from finegrain.theory.tools.files import to_json, writable_folder, write_atomic
+
+EXAMPLES = """
+Examples:\n
+  finegrain theory                             prove everything, print the ledger\n
+  finegrain theory --theorem T7                one theorem in full\n
+  finegrain theory --theorem T7 --latex        its expressions, ready to paste\n
+  finegrain theory --json ledger.json          the ledger as a file
+"""
+
+
+def main(
+    theorem: Annotated[str | None, typer.Option(help="One theorem in full, such as T7.")] = None,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Print the expressions of the theorems in LaTeX.")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the ledger to this file.")] = None,
+) -> None:
+    """Prove the theorems symbolically, starting from the loss, and print the ledger."""
+    from finegrain.theory import ledger
+
+    modules = ledger.choose(theorem)
+    if json_file:
+        if latex:
+            raise ValueError("--json writes the ledger and --latex prints expressions: give one of them")
+        writable_folder(json_file.parent)
+    if latex:
+        for module in modules:
+            print(f"% {module.THEOREM.id}: {module.THEOREM.subject}", *module.THEOREM.latex, sep="\n")
+        return
+    rows = [ledger.prove(module) for module in tracked(modules, "proofs", total=len(modules))]
+    if theorem:
+        _print_in_full(modules[0], rows[0])
+    else:
+        _print_ledger(rows)
+    if json_file:
+        write_atomic(json_file, to_json(rows))
+        console.print(f"ledger written to {json_file}")
+    if any(row["failure"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _print_ledger(rows: list[dict[str, Any]]) -> None:
+    table = Table(title="finegrain: the ledger", show_lines=True)
+    for column in ("theorem", "statement", "assumptions", "proof"):
+        table.add_column(column)
+    for row in rows:
+        assumptions = "\n".join(f"{i}. {a}" for i, a in enumerate(row["assumptions"], 1))
+        proof = row["failure"] or f"proved in {row['seconds']} s\n{row['sizes']}"
+        cells = (f"{row['id']} {row['subject']}", row["statement"], assumptions, str(proof))
+        table.add_row(*map(escape, cells))  # brackets are mathematics here, not styles
+    console.print(table)
+
+
+def _print_in_full(module: ModuleType, row: dict[str, Any]) -> None:
+    console.print((module.__doc__ or "").strip(), markup=False, highlight=False)
+    console.print("\nAssumptions", style="bold")
+    for i, assumption in enumerate(module.THEOREM.assumptions, 1):
+        console.print(f"  {i}. {assumption}", markup=False, highlight=False)
+    verdict = row["failure"] or f"proved in {row['seconds']} s; sizes: {row['sizes']}"
+    console.print(f"\nProof: {verdict}", markup=False, highlight=False)
