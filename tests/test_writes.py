@@ -320,7 +320,7 @@ def test_real_disks_that_are_full_or_read_only():
         or subprocess.run([*isolated, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).returncode
     ):
         pytest.skip("this system mounts nothing for us")
-    command = [*isolated, sys.executable, "-c", SMALL_DISK, str(Path(__file__).parent)]
+    command = [*isolated, sys.executable, "-c", SMALL_DISK, str(ROOT / "tests" / "helpers")]
     environment = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
