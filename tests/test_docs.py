@@ -39,6 +39,8 @@ def test_code_blocks_run_in_order(page, tmp_path):
         [sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, text=True, env=environment
     )
     assert result.returncode == 0, result.stderr
+    for shown in re.findall(r"```python\n.*?```\n+```text\n(.*?)```", page.read_text(), re.DOTALL):
+        assert shown in result.stdout
 
 
 def test_the_theory_page_has_a_section_a_figure_and_the_files_of_every_theorem():
