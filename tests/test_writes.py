@@ -155,7 +155,8 @@ def _callers():
     """The project's files on the stack."""
     frame, found = sys._getframe(2), set()
     while frame:
-        file = Path(frame.f_code.co_filename)
+        # A checkout may reach its folders through links in finegrain/.
+        file = Path(frame.f_code.co_filename).resolve()
         if file.is_relative_to(ROOT) and file.relative_to(ROOT).parts[0] in PACKAGES:
             found.add(file.relative_to(ROOT).as_posix())
         frame = frame.f_back
