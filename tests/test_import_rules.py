@@ -20,6 +20,7 @@ PLANTED = {
     "theory": ("theory/tools/checks.py", "finegrain.theory.moments"),
     "sims": ("sims/gates/sets.py", "finegrain.sims.population.flow"),
     "empirical": ("empirical/readers/idx.py", "finegrain.empirical.networks.recipe"),
+    "plain": ("sims/plain.py", "finegrain.theory.kinematics"),
     "figures": ("paper_figs/lorentz.py", "finegrain.paper_figs.gallery.order"),
 }
 
