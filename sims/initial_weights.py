@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from finegrain.theory.tools import checks
 
@@ -36,7 +36,7 @@ def gaussian(
 
 def served(
     patterns: Sequence[Collection[int]],
-    amplitudes: Sequence[float],
+    amplitudes: ArrayLike,
     subclasses: int,
     *,
     uneven: float = 0.0,
@@ -47,11 +47,12 @@ def served(
     A pattern is a set of subclasses 0..S-1; w = u there, 0 elsewhere, and |a| = ||w||. uneven: each weight is changed
     by a random share up to this one, the same in both coarse classes.
     """
-    shape = np.array([[float(c in Q) for c in range(subclasses)] for Q in patterns])
+    shape: Array = np.array([[float(c in Q) for c in range(subclasses)] for Q in patterns])
     spread = np.random.default_rng(seed).uniform(-uneven, uneven, shape.shape)
-    W = shape * np.asarray(amplitudes, dtype=np.float64)[:, None] * (1 + spread)
-    a = np.linalg.norm(W, axis=1)
-    return np.kron(np.eye(2), W), np.concatenate([a, -a])[None, :]
+    W: Array = shape * np.asarray(amplitudes, dtype=np.float64)[:, None] * (1 + spread)
+    a: Array = np.linalg.norm(W, axis=1)
+    both: Array = np.kron(np.eye(2), W)
+    return both, np.concatenate([a, -a])[None, :]
 
 
 def _check(width: int, dim: int, scale: float) -> None:
