@@ -51,7 +51,7 @@ def served(
     spread = np.random.default_rng(seed).uniform(-uneven, uneven, shape.shape)
     W: Array = shape * np.asarray(amplitudes, dtype=np.float64)[:, None] * (1 + spread)
     a: Array = np.linalg.norm(W, axis=1)
-    both: Array = np.kron(np.eye(2), W)
+    both = np.kron(np.eye(2), W).astype(np.float64)
     return both, np.concatenate([a, -a])[None, :]
 
 
