@@ -22,38 +22,18 @@ lambda = 0. Weight decay and other degrees: this project, T2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from finegrain.theory.theorems import rewriting, words
-from finegrain.theory.theorems.symbolic import AnyLoss, Theorem, gradient, matrix, penalty, require_zero
+from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem, Unknown
+from finegrain.theory.theorems.symbolic import AnyLoss, along, descent, matrix, penalty
 from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 
-THEOREM = Theorem(
-    id="T2",
-    subject="balancedness",
-    statement="W W^T - A^T A (linear) and ||w_j||^2 - p ||a_j||^2 (degree p) decay exactly as e^{-2 lambda t}",
-    assumptions=(
-        "phi = identity, or positively homogeneous of degree p for the law of each neuron",
-        "the same lambda on both layers",
-        "gradient flow, with the same speed in both layers",
-    ),
-    sizes="(m, d, K, samples) = (1,2,1,2), (2,2,2,1), (3,2,1,2), (2,3,2,2); every degree p",
-    latex=(
-        r"W W^\top - A^\top A = e^{-2\lambda t} \bigl(W_0 W_0^\top - A_0^\top A_0\bigr)",
-        r"\|w_j\|^2 - p \|a_j\|^2 = e^{-2\lambda t} \bigl(\|w_j(0)\|^2 - p \|a_j(0)\|^2\bigr)",
-    ),
-)
-
-SIZES = ((1, 2, 1, 2), (2, 2, 2, 1), (3, 2, 1, 2), (2, 3, 2, 2))
 DEGREES = {"identity": 1, "relu": 1, "leaky_relu": 1, "square": 2}
-
-Claim = Callable[[sp.Expr, sp.Expr], tuple[sp.Expr, sp.Expr]]
 
 
 def degree(activation: str) -> int:
@@ -69,13 +49,16 @@ def degree(activation: str) -> int:
 def predict(W0: ArrayLike, A0: ArrayLike, weight_decay: float, t: float) -> Array:
     """W W^T - A^T A at time t, shape (m, m), of a linear network from W0 (m, d) and A0 (K, m)."""
     W, A = _checked(W0, A0)
-    return np.exp(-2 * weight_decay * t) * (W @ W.T - A.T @ A)
+    f = THEOREM.formulas
+    return f.decay.number(weight_decay, t) * f.imbalance.number(W, A)
 
 
 def predict_neurons(W0: ArrayLike, A0: ArrayLike, degree: int, weight_decay: float, t: float) -> Array:
     """||w_j||^2 - p ||a_j||^2 at time t, shape (m,), for phi of degree p, from W0 (m, d) and A0 (K, m)."""
     W, A = _checked(W0, A0)
-    return np.exp(-2 * weight_decay * t) * (np.sum(W**2, axis=1) - degree * np.sum(A**2, axis=0))
+    f = THEOREM.formulas
+    start = [f.neuron.number(w[None], a[:, None], degree).item() for w, a in zip(W, A.T, strict=True)]
+    return f.decay.number(weight_decay, t) * np.array(start)
 
 
 def drift(W0: Array, A0: Array, degree: int, weight_decay: float, times: Array, W: Array, A: Array) -> float:
@@ -97,35 +80,34 @@ def _checked(W0: ArrayLike, A0: ArrayLike) -> tuple[Array, Array]:
     return W, checks.real("A0", A0, ("K", W.shape[0]))
 
 
-def residuals(claim: Claim | None = None) -> dict[str, words.Words]:
-    """Both laws at every size, from losses written as traces (words.py): what is left of each.
-
-    claim: as in `prove`.
-    """
-    claim = claim or (lambda p, lam: (p, 2 * lam))
-    W, A, X = words.letter("W", "m", "d"), words.letter("A", "K", "m"), words.letter("X", "d", "n")
-    F = A @ W @ X
-    error = F - words.letter("Y", "K", "n")
-    losses = {
-        "squared loss": sp.Rational(1, 2) * words.tr(error @ error.T),
-        "any loss": words.any_loss(F, words.letter("R", "K", "n")),
-    }
-    linear = {name: _linear_residual(claim, loss, W, A) for name, loss in losses.items()}
-    return linear | {"any loss, one neuron of degree p": _neuron_residual(claim)}
+def _squared(f: Formulas) -> words.Words:
+    W, A, X = _letters()
+    error = A @ W @ X - words.letter("Y", "K", "n")
+    return _missed(f, sp.Rational(1, 2) * words.tr(error @ error.T))
 
 
-def _linear_residual(claim: Claim, loss: words.Words, W: words.Words, A: words.Words) -> words.Words:
+def _any_loss(f: Formulas) -> words.Words:
+    W, A, X = _letters()
+    return _missed(f, words.any_loss(A @ W @ X, words.letter("R", "K", "n")))
+
+
+def _letters() -> tuple[words.Words, words.Words, words.Words]:
+    return words.letter("W", "m", "d"), words.letter("A", "K", "m"), words.letter("X", "d", "n")
+
+
+def _missed(f: Formulas, loss: words.Words) -> words.Words:
+    """d/dt of the imbalance along the flow of the loss with weight decay, less its decay rate times it."""
+    W, A, _ = _letters()
     lam = sp.Symbol("lambda")
-    share, decay = claim(sp.Integer(1), lam)
-    imbalance = W @ W.T - share * A.T @ A
-    return words.rate(imbalance, words.flow(loss + words.penalty(lam, W, A), W, A)) + decay * imbalance
+    velocities = words.flow(loss + words.penalty(lam, W, A), W, A)
+    imbalance = f.imbalance(W, A)
+    return words.rate(imbalance, velocities) - _rate(f.decay, lam) * imbalance
 
 
-def _neuron_residual(claim: Claim) -> words.Words:
+def _neuron(f: Formulas) -> words.Words:
     """A row w and a column a with h = phi(w X); h moves as w X D does, D the diagonal matrix of phi'(w X), and Euler
     says that w X D = p h. The other neurons' outputs do not depend on w and a."""
     p, lam = sp.symbols("p lambda")
-    share, decay = claim(p, lam)
     w, a, X = words.letter("w", "1", "d"), words.letter("a", "K", "1"), words.letter("X", "d", "n")
     h, D = words.letter("h", "1", "n"), words.symmetric("D", "n")
     others, R = words.letter("others", "K", "n"), words.letter("R", "K", "n")
@@ -135,59 +117,134 @@ def _neuron_residual(claim: Claim) -> words.Words:
         w: -words.gradient(words.tr(by_h.T @ w @ X @ D) + words.penalty(lam, w), w),
         a: -words.gradient(loss + words.penalty(lam, a), a),
     }
-    imbalance = w @ w.T - share * a.T @ a
+    balance = f.neuron(w, a, p)
     # The second: w X h^T is a number.
     euler = rewriting.rules((w @ X @ D, p * h), (h @ X.T @ w.T, w @ X @ h.T))
-    return rewriting.under(words.rate(imbalance, velocities) + decay * imbalance, euler)
+    return rewriting.under(words.rate(balance, velocities) - _rate(f.decay, lam) * balance, euler)
 
 
-def prove(claim: Claim | None = None) -> None:
-    """Both laws from an unknown differentiable loss of the outputs on all samples.
-
-    claim: (p, lambda) -> (weight of ||a_j||^2, decay rate); the theorem's own, (p, 2 lambda), by default.
-    """
-    claim = claim or (lambda p, lam: (p, 2 * lam))
-    for sizes in SIZES:
-        _prove_linear(claim, *sizes)
-        _prove_homogeneous(claim, *sizes)
-
-
-def _weights(m: int, d: int, K: int, samples: int) -> tuple[sp.Matrix, sp.Matrix, list[sp.Matrix], sp.Symbol]:
-    x = [matrix(f"x{n}", d, 1) for n in range(samples)]
-    return matrix("W", m, d), matrix("A", K, m), x, sp.Symbol("lambda")
+def _training(
+    size: tuple[int, ...], phi: type[sp.Function] | None = None
+) -> tuple[sp.Matrix, sp.Matrix, dict[sp.Expr, sp.Expr], sp.Symbol]:
+    """W, A, their velocities under any loss of the outputs on all samples with weight decay, and lambda."""
+    m, d, K, samples = size
+    W, A, lam = matrix("W", m, d), matrix("A", K, m), sp.Symbol("lambda")
+    hidden = [W * matrix(f"x{n}", d, 1) for n in range(samples)]
+    outputs = [f for z in hidden for f in A * (z.applyfunc(phi) if phi else z)]
+    return W, A, descent(AnyLoss(*outputs) + penalty(lam, W, A), W, A), lam
 
 
-def _prove_linear(claim: Claim, m: int, d: int, K: int, samples: int) -> None:
-    W, A, inputs, lam = _weights(m, d, K, samples)
-    outputs = [f for x in inputs for f in A * W * x]
-    loss = AnyLoss(*outputs) + penalty(lam, W, A)
-    dW, dA = -gradient(loss, W), -gradient(loss, A)
-    share, rate = claim(sp.Integer(1), lam)
-    derivative = dW * W.T + W * dW.T - share * (dA.T * A + A.T * dA)
-    require_zero(f"T2 linear at {m, d, K, samples}", derivative + rate * (W * W.T - share * A.T * A))
+def _rate(decay: Formula, lam: sp.Symbol) -> sp.Expr:
+    """d ln decay/dt."""
+    t = sp.Symbol("t")
+    return sp.diff(decay(lam, t), t) / decay(lam, t)
 
 
-class _Slope(sp.Function):
+def _linear(f: Formulas, *size: int) -> sp.Matrix:
+    W, A, velocity, lam = _training(size)
+    imbalance = f.imbalance(W, A)
+    return along(velocity, imbalance) - _rate(f.decay, lam) * imbalance
+
+
+class Slope(Unknown):
     """phi', about which nothing is known."""
 
 
-class _Homogeneous(sp.Function):
+class Homogeneous(Unknown):
     """phi of degree p, with phi'(z) = slope(z)."""
 
     def fdiff(self, argindex: int) -> sp.Expr:
-        return _Slope(self.args[0])
+        return Slope(self.args[0])
 
 
-def _prove_homogeneous(claim: Claim, m: int, d: int, K: int, samples: int) -> None:
+def _neurons(f: Formulas, *size: int) -> list[sp.Expr]:
     """Euler: the derivative of phi(c z) = c^p phi(z) by c at c = 1 is z phi'(z) = p phi(z)."""
-    W, A, inputs, lam = _weights(m, d, K, samples)
+    W, A, velocity, lam = _training(size, Homogeneous)
     p = sp.Symbol("p")
-    outputs = [f for x in inputs for f in A * (W * x).applyfunc(_Homogeneous)]
-    loss = AnyLoss(*outputs) + penalty(lam, W, A)
-    dW, dA = -gradient(loss, W), -gradient(loss, A)
-    share, rate = claim(p, lam)
-    for j in range(m):
-        derivative = 2 * (W[j, :].dot(dW[j, :]) - share * A[:, j].dot(dA[:, j]))
-        balance = W[j, :].dot(W[j, :]) - share * A[:, j].dot(A[:, j])
-        difference = (derivative + rate * balance).replace(_Homogeneous, lambda z: z * _Slope(z) / p)
-        require_zero(f"T2 neuron at {m, d, K, samples}", difference)
+    balances = [f.neuron(W[j, :], A[:, j], p)[0] for j in range(size[0])]
+    missed = [along(velocity, b) - _rate(f.decay, lam) * b for b in balances]
+    return [entry.replace(Homogeneous, lambda z: z * Slope(z) / p) for entry in missed]
+
+
+def _start(f: Formulas) -> sp.Expr:
+    return f.decay(sp.Symbol("lambda"), 0) - 1
+
+
+OVER, SIZES = "(m, d, K, samples)", ((1, 2, 1, 2), (2, 2, 2, 1), (2, 3, 2, 2), (3, 2, 1, 2))
+# What is false: half the rate, a sum for the difference, degree 1 whatever the degree.
+HALF = {"decay": lambda lam, t: sp.exp(-lam * t)}
+SUM = {"imbalance": lambda W, A: W @ W.T + A.T @ A}
+ONE = {"neuron": lambda w, a, p: w @ w.T - a.T @ a}
+
+m, d, K = sp.symbols("m d K", integer=True, positive=True)
+W, A = sp.MatrixSymbol("W", m, d), sp.MatrixSymbol("A", K, m)
+w, a = sp.MatrixSymbol("w_j", 1, d), sp.MatrixSymbol("a_j", K, 1)
+p, lam, t = sp.symbols("p lambda t")
+
+THEOREM = Theorem(
+    id="T2",
+    subject="balancedness",
+    assumptions=(
+        "phi = identity, or positively homogeneous of degree p for the law of each neuron",
+        "the same lambda on both layers",
+        "gradient flow, with the same speed in both layers",
+    ),
+    formulas=Formulas(
+        imbalance=Formula(lambda W, A: W @ W.T - A.T @ A, (W, A)),
+        neuron=Formula(lambda w, a, p: w @ w.T - p * a.T @ a, (w, a, p)),
+        decay=Formula(lambda lam, t: sp.exp(-2 * lam * t), (lam, t)),
+    ),
+    claims=(
+        Claim(
+            "linear networks: {imbalance} is {decay} times its initial value",
+            ("squared loss", "any loss", "entries", "start"),
+        ),
+        Claim(
+            "phi of degree p, each neuron: {neuron} is {decay} times its own",
+            ("one neuron", "neurons by entries", "start"),
+        ),
+        Claim("off the diagonal the law needs phi = identity"),
+        Claim("no law of this kind for erf, nor for unlike lambda of the layers"),
+    ),
+    steps=(
+        Step(
+            "squared loss",
+            "from the squared loss as a trace: d/dt of the imbalance is its decay rate times it",
+            _squared,
+            SUM | HALF,
+        ),
+        Step(
+            "any loss",
+            "from a loss of which only the gradient by the outputs has a name: the same",
+            _any_loss,
+            SUM | HALF,
+        ),
+        Step(
+            "one neuron",
+            "from any loss, one neuron among others, and w X D = p h (Euler): the same for its balance",
+            _neuron,
+            ONE | HALF,
+        ),
+        Step(
+            "entries",
+            "a second time, from an unknown function of all outputs, entry by entry",
+            _linear,
+            SUM | HALF,
+            OVER,
+            SIZES,
+        ),
+        Step(
+            "neurons by entries",
+            "a second time, entry by entry, with z phi'(z) = p phi(z)",
+            _neurons,
+            ONE | HALF,
+            OVER,
+            SIZES,
+        ),
+        Step(
+            "start", "at time 0 the factor is 1", _start, {"decay": lambda lam, t: 2 * sp.exp(-2 * lam * t)}
+        ),
+    ),
+)
+
+prove = THEOREM.prove

@@ -36,79 +36,64 @@ tests/theory/theorems/test_crossover.py keeps a start where a fifth of it is off
 has an error of order sigma, not sigma^2: it leaves out the pull of inputs at the edges of the gates, sigma phi(h).
 Noise must be isotropic, or at least act along the means: noise in other directions leaves T7's exponent.
 
+Proved are the psi law, the gate equations, and with a leak the exponent that follows from them on aligned neurons.
+With noise the gap v/(sigma sqrt(2 ln(1/sigma))) is a leading-order estimate that nothing here derives, and the exponent
+rests on it.
+
 Source: this project, T16 (in the setting of Yang, Steinhardt & Hu, ICML 2023).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import combinations, product
 
 import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp
-from scipy.special import ndtr
 
-from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero
+from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem, Unknown
+from finegrain.theory.theorems.symbolic import descent, matrix, penalty
 from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
 # w (m, C), labels (C,) -> E phi(z_c) (m, C), grad_w sum_c t_c E phi(z_c) (m, C)
 Gate = Callable[[Array, Array], tuple[Array, Array]]
 
-THEOREM = Theorem(
-    id="T16",
-    subject="leak and noise crossover",
-    statement="leaky slope or noise eps^kappa: separation ends as eps^(1 - min(kappa, rho_S)), by the gate equations",
-    assumptions=(
-        "orthonormal means, equal probabilities within the coarse class (T7)",
-        "some neuron active on all S subclasses, and some on S-1",
-        "lambda = 0 (the exponent; the psi law holds for every lambda)",
-        "equal residuals on the subclasses (psi law and gate equations; else its integral)",
-        "the noise acts along the means (isotropic noise)",
-    ),
-    sizes="psi at (S, m, K) = (2,1,1), (2,2,1), (2,2,2), (3,1,1), every sign pattern; gates C = 2, 3; "
-    "exponents for all S",
-    latex=(
-        r"\mathrm{sep} \sim \varepsilon^{1 - \min(\kappa, \rho_S)}",
-        r"\frac{d}{dt}\bigl(\psi(w_c) - \psi(w_{c'})\bigr) = \tfrac1C A^\top (r_c - r_{c'}) "
-        r"- \lambda \bigl(\psi(w_c) - \psi(w_{c'})\bigr)",
-        r"\frac{dw'}{dx} = \Phi\Bigl(\frac{w'}{\sigma \sqrt{x^2 + w'^2}}\Bigr)",
-    ),
-)
-
 
 def predict(kappa: float, subclasses: int) -> float:
     """The exponent as eps -> 0, for leaky slope or noise eps^kappa, kappa >= 0, and S >= 2."""
     checks.at_least("kappa", kappa, 0)
     checks.at_least("subclasses", subclasses, 2)
-    return float(1 - min(kappa, np.sqrt((subclasses - 1) / subclasses)))
+    return float(THEOREM.formulas.exponent.number(kappa, subclasses))
 
 
 def psi(w: ArrayLike, slope: float) -> Array:
     """w where w > 0, w / slope elsewhere, for slope in (0, 1]: the coordinate in which a leak is no leak."""
     w = np.asarray(w, dtype=np.float64)
-    return np.where(w > 0, w, w / _checked_slope(slope))
+    return np.where(w > 0, w, w * THEOREM.formulas.stretch.number(_checked_slope(slope)))
 
 
 def predict_psi_velocity(
     difference: Array, A: Array, residuals: Array, classes: int, weight_decay: float
 ) -> Array:
     """dD/dt (m,), from D (m,), A (K, m), r_c - r_c' (K,), C and lambda."""
-    return A.T @ residuals / classes - weight_decay * difference
+    return THEOREM.formulas.velocity.number(
+        A, residuals[:, None], difference[:, None], classes, weight_decay
+    )[:, 0]
 
 
 def predict_leaky_coordinate(closed: float, active: float, grown: float, slope: float) -> float:
     """A coordinate that starts at `closed`, when an active one has grown from `active` to `grown` (lambda = 0)."""
-    reached = float(psi(closed, slope)) + grown - active
-    return reached if reached > 0 else slope * reached
+    opens = THEOREM.formulas.opening.number(active, -closed, slope) if closed < 0 else active - closed
+    return float(grown - opens if grown > opens else slope * (grown - opens))
 
 
 def predict_noisy_coordinate(closed: float, active: float, grown: float, noise: float) -> float:
     """The same under noise, by the one-dimensional gate equation: dw'/dx = Phi(w'/(sigma sqrt(x^2 + w'^2)))."""
     solution = solve_ivp(
-        lambda x, y: ndtr(y / (noise * np.hypot(x, y))),
+        lambda x, y: THEOREM.formulas.one_dimensional.number(x, y, noise),
         (active, grown),
         [closed],
         rtol=1e-10,
@@ -119,7 +104,7 @@ def predict_noisy_coordinate(closed: float, active: float, grown: float, noise: 
 
 def predict_noisy_exponent(kappa: float, eps: float) -> float:
     """The local exponent for 0 < kappa < rho_S to leading order in 1/ln(1/eps): 1 - kappa + 1/(2 ln(1/eps))."""
-    return 1 - kappa + 1 / (2 * float(np.log(1 / eps)))
+    return float(THEOREM.formulas.noisy_exponent.number(kappa, eps))
 
 
 def leaky(slope: float) -> Gate:
@@ -142,8 +127,9 @@ def noisy(noise: float) -> Gate:
         norm = np.linalg.norm(w, axis=1, keepdims=True)
         h = w / (noise * norm)
         edge = np.exp(-(h**2) / 2) * (noise / np.sqrt(2 * np.pi))
-        pull = ndtr(h) * labels + (edge @ labels)[:, None] * w / norm
-        return w * ndtr(h) + edge * norm, pull
+        open_ = THEOREM.formulas.gate.number(h)
+        pull = open_ * labels + (edge @ labels)[:, None] * w / norm
+        return w * open_ + edge * norm, pull
 
     return gate
 
@@ -233,43 +219,24 @@ def _checked_slope(slope: float) -> float:
     return slope
 
 
-def prove(
-    stretch: Callable[[sp.Expr], sp.Expr] | None = None, gate: Callable[[sp.Expr], sp.Expr] | None = None
-) -> None:
-    """The psi law from the loss on every sign pattern, the gate equations from the loss, and the exponents.
-
-    stretch: the claimed alpha -> factor of psi below zero, 1/alpha by default.
-    gate: the claimed h -> how far a gate is open, Phi(h) by default.
-    """
-    stretch = stretch or (lambda alpha: 1 / alpha)
-    gate = gate or (lambda h: (1 + sp.erf(h / sp.sqrt(2))) / 2)
-    for S, m, K in ((2, 1, 1), (2, 2, 1), (2, 2, 2), (3, 1, 1)):
-        for negative in product((False, True), repeat=S * m):
-            _prove_psi(stretch, S, m, K, negative)
-    for C in (2, 3):
-        _prove_gate(gate, C)
-    _prove_leaky_coordinate(stretch)
-    _prove_exponent()
-
-
-def _prove_psi(
-    stretch: Callable[[sp.Expr], sp.Expr], S: int, m: int, K: int, negative: tuple[bool, ...]
-) -> None:
+def _psi(f: Formulas, S: int, m: int, K: int) -> Iterator[sp.Matrix]:
     """Squared loss on S subclasses; phi and psi are linear on each sign pattern of W (m, S)."""
     lam, C, alpha = sp.symbols("lambda C alpha")
     W, A, t = matrix("W", m, S), matrix("A", K, m), matrix("t", K, 1)
-    slope = sp.Matrix(m, S, lambda j, c: alpha if negative[j * S + c] else 1)
-    factor = slope.applyfunc(lambda s: stretch(alpha) if s == alpha else sp.Integer(1))
-    residual = [t - A * slope[:, c].multiply_elementwise(W[:, c]) for c in range(S)]
-    loss = sum(e**2 for r in residual for e in r) / (2 * C) + penalty(lam, W, A)
-    stretched = -gradient(loss, W).multiply_elementwise(factor)
-    D = W.multiply_elementwise(factor)
-    for c in range(1, S):
-        law = A.T * (residual[0] - residual[c]) / C - lam * (D[:, 0] - D[:, c])
-        require_zero(f"T16 psi at S, m, K = {S, m, K}", stretched[:, 0] - stretched[:, c] - law)
+    for slopes in product((sp.S.One, alpha), repeat=S * m):
+        slope = sp.Matrix(m, S, slopes)
+        factor = slope.applyfunc(lambda s: f.stretch(alpha) if s == alpha else s)
+        residual = [t - A * slope[:, c].multiply_elementwise(W[:, c]) for c in range(S)]
+        loss = sum(e**2 for r in residual for e in r) / (2 * C) + penalty(lam, W, A)
+        velocity = descent(loss, W)
+        moved = W.applyfunc(velocity.__getitem__).multiply_elementwise(factor)
+        psi = W.multiply_elementwise(factor)
+        for c in range(1, S):
+            claimed = f.velocity(A, residual[0] - residual[c], psi[:, 0] - psi[:, c], C, lam)
+            yield moved[:, 0] - moved[:, c] - claimed
 
 
-class Norm(sp.Function):
+class Norm(Unknown):
     """||w||: its derivatives are all that the proof needs, and a symbol of its own keeps the proof short."""
 
     def fdiff(self, argindex: int) -> sp.Expr:
@@ -277,17 +244,16 @@ class Norm(sp.Function):
         return self.args[argindex - 1] / self
 
 
-def _prove_gate(gate: Callable[[sp.Expr], sp.Expr], C: int) -> None:
+def _gate(f: Formulas, C: int) -> Iterator[sp.Expr]:
     """One ReLU neuron, inputs N(e_c, sigma^2 I): E relu and E relu^2 (T1) give the loss, whose lowest order in the
     scale of the weights drives a and w as the gate equations say; the next is their square."""
     sigma, a, scale = sp.symbols("sigma a scale")
-    w = sp.symbols(f"w1:{C + 1}")
-    t = sp.symbols(f"t1:{C + 1}")
+    w, t = sp.symbols(f"w1:{C + 1}"), sp.symbols(f"t1:{C + 1}")
     norm = Norm(*w)
-    h = [x / (sigma * norm) for x in w]
-    density = [sp.exp(-(x**2) / 2) / sp.sqrt(2 * sp.pi) for x in h]
-    Phi = [(1 + sp.erf(x / sp.sqrt(2))) / 2 for x in h]
     s = sigma * norm
+    h = [x / s for x in w]
+    density = [sp.exp(-(x**2) / 2) / sp.sqrt(2 * sp.pi) for x in h]
+    Phi = [_normal(x) for x in h]
     mean = [w[c] * Phi[c] + s * density[c] for c in range(C)]
     square = [(w[c] ** 2 + s**2) * Phi[c] + w[c] * s * density[c] for c in range(C)]
     # Both are homogeneous in w, so that weights of size `scale` put it in front.
@@ -296,30 +262,200 @@ def _prove_gate(gate: Callable[[sp.Expr], sp.Expr], C: int) -> None:
     ) / (2 * C)
     leading = loss.expand().coeff(scale, 2)
     for c in range(C):
-        claimed = t[c] * gate(h[c]) + sigma * sum(t[k] * density[k] for k in range(C)) * w[c] / norm
-        require_zero(f"T16 gate at C = {C}", -sp.diff(leading, w[c]) * C - a * claimed)
-    output = sum(t[c] * mean[c] for c in range(C))
-    require_zero(f"T16 output weight at C = {C}", -sp.diff(leading, a) * C - output)
+        pull = t[c] * f.gate(h[c]) + sigma * sum(t[k] * density[k] for k in range(C)) * w[c] / norm
+        yield -sp.diff(leading, w[c]) * C - a * pull
+    output = sum(t[c] * (w[c] * f.gate(h[c]) + s * density[c]) for c in range(C))
+    yield -sp.diff(leading, a) * C - output
 
 
-def _prove_leaky_coordinate(stretch: Callable[[sp.Expr], sp.Expr]) -> None:
-    """dw'/dx = alpha while w' < 0: w' = 0 where the active coordinate has grown by v psi'(0-), gap v (1 + ...) then."""
-    alpha, v, x0, x = sp.symbols("alpha v x_0 x")
-    closed = -v + alpha * (x - x0)
-    opens = x0 + v * stretch(alpha)
-    require_zero("T16 opening of a leaky gate", closed.subs(x, opens))
-    require_zero("T16 closed coordinate", sp.diff(closed, x) - alpha)
+def _opening(f: Formulas) -> sp.Expr:
+    """Equal residuals and lambda = 0: psi(w') - x is conserved (the psi law), from -stretch v - x_0 to 0 - x."""
+    alpha, v, x0, x, C = sp.symbols("alpha v x_0 x C", positive=True)
+    difference, none = sp.Matrix([f.stretch(alpha) * -v - x0]), sp.zeros(1, 1)
+    speed = f.velocity(sp.Matrix([sp.Symbol("a")]), none, difference, C, 0)[0]
+    (opens,) = sp.solve(difference[0] + x, x)
+    return speed, opens - f.opening(x0, v, alpha)
 
 
-def _prove_exponent() -> None:
-    """ln(gap)/ln eps where the gate opens (x = v/eps^kappa) and where it stays shut (x at the end), for every S."""
-    S, eps, kappa = sp.symbols("S epsilon kappa", positive=True)
-    log_opening = (1 - kappa) * sp.log(eps)
-    # x = eps G^sqrt(S-1), G = eps^(-1/sqrt S)
-    log_end = sp.log(eps) - sp.sqrt(S - 1) * sp.log(eps) / sp.sqrt(S)
-    require_zero("T16 exponent, open", log_opening / sp.log(eps) - (1 - kappa))
-    require_zero("T16 exponent, shut", log_end / sp.log(eps) - (1 - sp.sqrt((S - 1) / S)))
-    require_zero("T16 crossover", (log_opening - log_end).subs(kappa, sp.sqrt((S - 1) / S)))
-    # Noise: ln(gap) up to a constant, with gap = eps/(sigma sqrt(2 ln(1/sigma))), sigma = eps^kappa.
-    log_gap = (1 - kappa) * sp.log(eps) - sp.log(-sp.log(eps)) / 2
-    require_zero("T16 logarithm", eps * sp.diff(log_gap, eps) - (1 - kappa - 1 / (2 * sp.log(eps))))
+def _leaky_exponent(f: Formulas, order: int) -> sp.Expr:
+    """The gap when the neuron's active coordinate stops: at the opening, or at the end of training if that is first.
+
+    order: 1 for kappa < rho_S, -1 for kappa > rho_S.
+    """
+    others, eps, a, b, beyond = sp.symbols("others epsilon a b beyond", positive=True)
+    S = 1 + others
+    shut = f.shut(S)
+    kappa = 1 - shut - order * beyond
+    # Any positive exponent will do for the limit; the opening knows kappa only through alpha.
+    power = sp.Symbol("kappa", positive=True)
+    gap = f.opening(a * eps, b * eps, eps**power)
+    opens = sp.limit(sp.log(gap) / sp.log(eps), eps, 0, "+").subs(power, kappa)
+    # Of two powers of eps the smaller gap has the larger exponent.
+    first = opens if sp.simplify(opens - shut).is_positive else shut
+    return first - f.exponent(kappa, S)
+
+
+def _shut(f: Formulas) -> sp.Expr:
+    """The active coordinate of a neuron on S - 1, once a neuron on S has grown from eps to 1 (growth: T7)."""
+    S, C = sp.symbols("S C", positive=True)
+    log_eps, R = sp.symbols("log_eps R")
+    growth = GROWTH
+    (reached,) = sp.solve(log_eps + growth(S, 1, C, 0) * R, R)
+    return f.shut(S) - (log_eps + growth(S - 1, 1, C, 0) * reached) / log_eps
+
+
+def _noisy_exponent(f: Formulas) -> sp.Expr:
+    eps, kappa = sp.symbols("epsilon kappa", positive=True)
+    log_gap = sp.expand_log(sp.log(f.noisy_gap(eps, eps**kappa)), force=True)
+    return eps * sp.diff(log_gap, eps) - f.noisy_exponent(kappa, eps)
+
+
+def _normal(h: sp.Expr) -> sp.Expr:
+    """Phi(h)."""
+    return (1 + sp.erf(h / sp.sqrt(2))) / 2
+
+
+kappa, S, alpha, lam, C, h, x, x0, v, sigma, eps = sp.symbols(
+    "kappa S alpha lambda C h x x_0 v sigma epsilon"
+)
+width, outputs = sp.symbols("m K", integer=True, positive=True)
+closed = sp.Symbol("w'")
+A, r, D = (
+    sp.MatrixSymbol("A", outputs, width),
+    sp.MatrixSymbol("r", outputs, 1),
+    sp.MatrixSymbol("D", width, 1),
+)
+
+# T7's.
+GROWTH = Formula(lambda q, r, C, lam: r * sp.sqrt(q) / C - lam, sp.symbols("q r C lambda"), "d ln u/dt")
+SHUT = Formula(
+    lambda S: 1 - sp.sqrt((S - 1) / S if isinstance(S, sp.Basic) else sp.Rational(S - 1, S)),
+    (sp.Symbol("S"),),
+    "ln sep/ln eps",
+    r"\frac{\ln \mathrm{sep}}{\ln \varepsilon}",
+)
+
+THEOREM = Theorem(
+    id="T16",
+    subject="leak and noise crossover",
+    assumptions=(
+        "orthonormal means, equal probabilities within the coarse class (T7)",
+        "some neuron active on all S subclasses, and some on S-1",
+        "lambda = 0 (the exponent; the psi law holds for every lambda)",
+        "equal residuals on the subclasses (psi law and gate equations; else its integral)",
+        "the noise acts along the means (isotropic noise)",
+    ),
+    formulas=Formulas(
+        stretch=Formula(lambda alpha: 1 / alpha, (alpha,), "psi(w)/w for w < 0", r"\psi(w)/w"),
+        velocity=Formula(
+            lambda A, r, D, C, lam: A.T @ r / C - lam * D, (A, r, D, C, lam), "dD/dt", r"\frac{dD}{dt}"
+        ),
+        opening=Formula(lambda x0, v, alpha: x0 + v / alpha, (x0, v, alpha), "x", "x"),
+        shut=SHUT,
+        exponent=Formula(
+            lambda kappa, S: 1 - sp.Min(kappa, sp.sqrt((S - 1) / S)),
+            (kappa, S),
+            "ln sep/ln eps",
+            r"\frac{\ln \mathrm{sep}}{\ln \varepsilon}",
+        ),
+        gate=Formula(_normal, (h,), "Phi(h)", r"\Phi(h)"),
+        one_dimensional=Formula(
+            lambda x, w, sigma: _normal(w / (sigma * sp.sqrt(x**2 + w**2))),
+            (x, closed, sigma),
+            "dw'/dx",
+            r"\frac{dw'}{dx}",
+        ),
+        noisy_gap=Formula(lambda v, sigma: v / (sigma * sp.sqrt(2 * sp.log(1 / sigma))), (v, sigma)),
+        noisy_exponent=Formula(
+            lambda kappa, eps: 1 - kappa + 1 / (2 * sp.log(1 / eps)),
+            (kappa, eps),
+            "d ln sep/d ln eps",
+            r"\frac{d \ln \mathrm{sep}}{d \ln \varepsilon}",
+        ),
+    ),
+    claims=(
+        Claim(
+            "leaky slope alpha: with {stretch}, the difference D = psi(w_c) - psi(w_c') of a coarse class obeys "
+            "{velocity}, r = r_c - r_c'",
+            ("psi",),
+        ),
+        Claim("a closed coordinate -v beside an active one from x_0 opens at {opening}", ("psi", "opening")),
+        Claim(
+            "without leak and noise {shut}", ("shut",), "the alignment and convergence that T7 leaves open"
+        ),
+        Claim(
+            "slope alpha = eps^kappa: {exponent}",
+            ("opening", "shut", "leaky exponent"),
+            "that flow from a random start has the aligned neurons of T7 and ends at f = 1 is observed",
+        ),
+        Claim("noise: small weights move by the gate equations, a gate open by {gate}", ("gate",)),
+        Claim("up to order sigma a closed coordinate obeys {one_dimensional}"),
+        Claim(
+            "noise sigma = eps^kappa, kappa < rho_S: the gap is {noisy_gap}, hence {noisy_exponent}",
+            ("noisy exponent",),
+            "the gap is a leading-order estimate",
+        ),
+    ),
+    steps=(
+        Step(
+            "psi",
+            "from the squared loss on every sign pattern of the weights: the velocity of D",
+            _psi,
+            {
+                "stretch": lambda alpha: 1 / alpha**2,
+                "velocity": lambda A, r, D, C, lam: A.T @ r / C - 2 * lam * D,
+            },
+            "(S, m, K)",
+            ((2, 1, 1), (2, 2, 1), (2, 2, 2), (3, 1, 1)),
+        ),
+        Step(
+            "opening",
+            "from the psi law with equal residuals: psi(w') - x does not move, and w' = 0 where it opens",
+            _opening,
+            {
+                "opening": lambda x0, v, alpha: x0 + v,
+                "stretch": lambda alpha: sp.S.One,
+                "velocity": lambda A, r, D, C, lam: A.T @ r / C - (lam + 1) * D,
+            },
+        ),
+        Step(
+            "shut",
+            "from T7's growth: how far neurons on S - 1 come while those on S grow from eps to 1",
+            _shut,
+            {"shut": lambda S: 1 / S},
+            "S",
+        ),
+        Step(
+            "leaky exponent",
+            "from the opening at alpha = eps^kappa as eps -> 0, against the end of training, whichever is first",
+            _leaky_exponent,
+            {
+                "exponent": lambda kappa, S: 1 - sp.Min(kappa, 1 / S),
+                "opening": lambda x0, v, alpha: x0 + v / alpha**2,
+                "shut": lambda S: 1 / S,
+            },
+            "sign of rho_S - kappa",
+            (1, -1),
+        ),
+        Step(
+            "gate",
+            "from E relu and E relu^2 (T1) in the squared loss: its gradient at lowest order in the weights' scale",
+            _gate,
+            {"gate": lambda h: (1 + sp.erf(h)) / 2},
+            "C",
+            (2, 3),
+        ),
+        Step(
+            "noisy exponent",
+            "from the gap as given, at v = eps: its logarithm, differentiated by ln eps",
+            _noisy_exponent,
+            {
+                "noisy_exponent": lambda kappa, eps: 1 - kappa,
+                "noisy_gap": lambda v, sigma: v / sigma,
+            },
+            "kappa",
+        ),
+    ),
+)
+
+prove = THEOREM.prove

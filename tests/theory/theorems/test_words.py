@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from finegrain.theory.theorems import (
     active_sets,
-    balancedness,
     collapse_of_scale,
     depth,
     finite_samples,
@@ -291,12 +290,6 @@ def test_only_words_are_added_and_multiplied(operation):
 
 # False ingredients of each theorem's residuals.
 FALSE = {
-    balancedness: {
-        "half the rate": {"claim": lambda p, lam: (p, lam)},
-        "no weight decay": {"claim": lambda p, lam: (p, 0)},
-        "a plus sign": {"claim": lambda p, lam: (-p, 2 * lam)},
-        "degree squared": {"claim": lambda p, lam: (p**2, 2 * lam)},
-    },
     invisible_subspace: {
         "no weight decay": {"law": lambda W, A, S, lam: -(A.T @ A @ W @ S)},
         "no covariance": {"law": lambda W, A, S, lam: -(A.T @ A @ W) - lam * W},

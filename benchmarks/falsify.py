@@ -1,0 +1,161 @@
+"""Does anything turn red when a theorem is falsified? Tried on every theorem that is written as steps.
+
+    python benchmarks/falsify.py                  a table of what was tried, and of what stayed green
+    python benchmarks/falsify.py --theorem T2
+    python benchmarks/falsify.py --record         write docs/results/ledger.json, after a wanted change
+
+A falsified theorem takes its module's place, and the tests of tests/theory/theorems/test_proofs.py run on it:
+the proof (its steps and twins), the record of the ledger's rows, and the values worked out by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from unittest.mock import patch
+
+import sympy as sp
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "theory" / "theorems")]
+
+import test_proofs as tests  # noqa: E402
+
+from finegrain.theory import ledger  # noqa: E402
+from finegrain.theory.theorems.proof import Theorem  # noqa: E402
+from finegrain.theory.tools.files import to_json, write_atomic  # noqa: E402
+
+TESTS = {
+    "proof": tests.test_every_step_holds_and_its_twins_do_not,
+    "record": tests.test_the_row_is_the_recorded_one,
+    "values": tests.test_each_formula_has_the_values_worked_out_by_hand,
+}
+Mutant = tuple[str, Theorem]
+
+
+def without(items: tuple, index: int, *put: object) -> tuple:
+    """The items with one replaced, or left out."""
+    return (*items[:index], *put, *items[index + 1 :])
+
+
+def steps_deleted(theorem: Theorem) -> Iterator[Mutant]:
+    """Each step, its name left in the claims."""
+    for i, step in enumerate(theorem.steps):
+        yield step.name, replace(theorem, steps=without(theorem.steps, i))
+
+
+def residuals_zero(theorem: Theorem) -> Iterator[Mutant]:
+    """Each step's assertion replaced by 0; it goes first, so that the others need not be proved before."""
+    for i, step in enumerate(theorem.steps):
+        zero = replace(step, residual=lambda *_: sp.S.Zero)
+        yield step.name, replace(theorem, steps=(zero, *without(theorem.steps, i)))
+
+
+def formulas_false(theorem: Theorem) -> Iterator[Mutant]:
+    """Each formula doubled, and one more."""
+    for name in theorem.formulas:
+        for how in tests.FALSE:
+            yield f"{name} {how}", tests.falsified(theorem, name, how)
+
+
+def words_false(theorem: Theorem) -> Iterator[Mutant]:
+    """Each claim and each assumption negated, each open part dropped or made up."""
+    for i, claim in enumerate(theorem.claims):
+        negated = replace(claim, words=f"it is false that {claim.words}")
+        yield f"claim {i + 1}", replace(theorem, claims=without(theorem.claims, i, negated))
+        other = replace(claim, open="" if claim.open else "all of it")
+        if claim.steps:
+            yield f"claim {i + 1}, what is open", replace(theorem, claims=without(theorem.claims, i, other))
+    for i, assumption in enumerate(theorem.assumptions):
+        negated = without(theorem.assumptions, i, f"not: {assumption}")
+        yield f"assumption {i + 1}", replace(theorem, assumptions=negated)
+
+
+def latex_false(theorem: Theorem) -> Iterator[Mutant]:
+    """Each formula's left side in LaTeX; the right is printed from what is proved."""
+    for name, formula in theorem.formulas.items():
+        false = theorem.formulas.but()
+        false._formulas[name] = replace(formula, left_latex=formula.left_latex + "'")
+        if formula.left_latex:
+            yield name, replace(theorem, formulas=false)
+
+
+MUTATIONS: dict[str, Callable[[Theorem], Iterator[Mutant]]] = {
+    "step deleted": steps_deleted,
+    "residual := 0": residuals_zero,
+    "formula false": formulas_false,
+    "words or assumption false": words_false,
+    "LaTeX false": latex_false,
+}
+# Observed := predicted, and bounds, belong here: functions of the module of sims/ instead of the Theorem.
+
+
+def reds(module: ModuleType, mutant: Theorem, alone: bool) -> list[str]:
+    """The tests that fail on the module with the mutant as its theorem.
+
+    alone: the proof must notice it by itself. Else the slow proof runs only where the record and the values do not.
+    """
+    with patch.object(module, "THEOREM", mutant):
+        quick = [] if alone else [name for name in ("record", "values") if fails(TESTS[name], module)]
+        return quick or ["proof"] * fails(TESTS["proof"], module)
+
+
+def fails(test: Callable[[ModuleType], None], module: ModuleType) -> bool:
+    """Whether the test is red. A falsified formula may also stop a derivation: solve finds nothing."""
+    try:
+        test(module)
+    except (AssertionError, ValueError, TypeError):
+        return True
+    return False
+
+
+def tried(module: ModuleType) -> Iterator[tuple[str, str, list[str]]]:
+    """(mutation, of what, red tests) for all mutants of a theorem."""
+    for mutation, mutants in MUTATIONS.items():
+        for what, mutant in mutants(module.THEOREM):
+            red = reds(module, mutant, alone=mutation in ("step deleted", "residual := 0"))
+            yield mutation, what, red
+
+
+def table(modules: list[ModuleType]) -> tuple[str, bool]:
+    """A markdown table with a row per theorem and mutation; whether all mutants were noticed."""
+    lines = [
+        "| theorem | mutation | tried | red | by | stayed green |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    survived = False
+    for module in modules:
+        found: dict[str, list[tuple[str, list[str]]]] = {}
+        for mutation, what, red in tried(module):
+            found.setdefault(mutation, []).append((what, red))
+        for mutation, rows in found.items():
+            green = [what for what, red in rows if not red]
+            by = ", ".join(sorted({name for _, red in rows for name in red}))
+            cells = (module.THEOREM.id, mutation, len(rows), len(rows) - len(green), by, "; ".join(green))
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+            survived = survived or bool(green)
+    return "\n".join(lines), survived
+
+
+def main() -> int:
+    """Print the table; exit status 1 if a mutant stayed green."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--theorem", help="one theorem, such as T7")
+    parser.add_argument("--record", action="store_true", help="write the record of the ledger's rows")
+    arguments = parser.parse_args()
+    if arguments.record:
+        rows = {m.THEOREM.id: ledger.record(m.THEOREM) for m in tests.WRITTEN}
+        write_atomic(tests.RECORDED, to_json(rows) + "\n")
+        return 0
+    chosen = [m for m in tests.WRITTEN if arguments.theorem in (None, m.THEOREM.id)]
+    text, survived = table(chosen)
+    print(text)
+    return int(survived)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
