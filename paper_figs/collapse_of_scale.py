@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
 from finegrain.sims.theorems import collapse_of_scale as observed
-from finegrain.theory.theorems import collapse_of_scale as law
 
 CLAIM = "the label-invisible part of the representation collapses in scale, not in information"
 WEIGHT_DECAY = 0.05
@@ -23,7 +22,7 @@ def compute(jobs: int, seed: int) -> dict[str, Any]:
         "trace_ratio": found.trace_ratio.tolist(),
         "mahalanobis": found.mahalanobis[:, 0].tolist(),
         "predicted_mahalanobis": float(found.predicted_mahalanobis[0]),
-        "predicted_rate": law.predict_ratio_rate(WEIGHT_DECAY, found.top_singular_value),
+        "predicted_rate": found.rate,
         "worst_relative_error": float(np.abs(found.mahalanobis / found.predicted_mahalanobis - 1).max()),
     }
 

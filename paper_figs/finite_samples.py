@@ -31,7 +31,7 @@ def compute(jobs: int, seed: int) -> dict[str, Any]:
     critical = float(np.linalg.norm(data.X @ y)) / y.size
     line, seen = np.logspace(-2, np.log10(0.98), 80), np.logspace(-2, np.log10(0.8), 8)
     predicted = [law.predict_scatter(gram, y, data.labels, critical * float(v)) for v in line]
-    scatter = [observed.trained_scatter(data, critical * float(v), 12, rng) for v in seen]
+    scatter = [observed.trained_scatter(data, critical * float(v), 12, rng)[0] for v in seen]
     at_seen = np.array([law.predict_scatter(gram, y, data.labels, critical * float(v)) for v in seen])
     return {
         "remainder": {

@@ -184,8 +184,10 @@ def equinorm(moments: Moments) -> float:
     """NC2: std over mean of the norms ||mu_c - mu||, in [0, inf); 0 for equal norms.
 
     mu is the global mean, as in the paper: with unequal weights it is not the centroid of the class means.
-    Unchanged by rotation, scale, shift and relabelling. Any kind. Source: Papyan, Han & Donoho (2020),
-    figure 2.
+    Unchanged by rotation, scale, shift and relabelling. Any kind. Unequal class sizes: 0 is no longer what
+    full training gives; larger classes may have longer means, and small ones be lost (Fang et al. 2021;
+    Hong & Ling 2024; with squared loss T11's ||h_k||^2 = (1 - lambda/pi_k)_+). Source: Papyan, Han & Donoho
+    (2020), figure 2.
 
     Raises:
         ValueError: fewer than two classes, or equal class means.
@@ -221,8 +223,11 @@ def etf_error(moments: Moments) -> float:
     """NC2: distance of the means' Gram matrix from a simplex ETF, || G/||G|| - E/||E|| || in Frobenius norm.
 
     G = H H^T with rows mu_c - mu, E = I - 1 1^T/C. In [0, sqrt 2]; 0 for a simplex of any size and
-    orientation. Unchanged by rotation, scale, shift and relabelling. Any kind. Source: after NC2 of Zhu et
-    al. (2021), on class means.
+    orientation. Unchanged by rotation, scale, shift and relabelling. Any kind. Unequal class sizes: a
+    collapsed network need not have 0. The means are taken from the weighted global mean, so that even a
+    simplex has a positive value; and the minimum is another geometry: minority classes close up (Fang et
+    al. 2021), which depends on loss, weight decay and imbalance (Hong & Ling 2024; Behnia et al. 2023).
+    Source: after NC2 of Zhu et al. (2021), on class means.
 
     Raises:
         ValueError: fewer than two classes, or equal class means.
@@ -238,8 +243,10 @@ def nc3(moments: Moments, classifier: Any) -> float:
     [0, 2].
 
     0: the classifier's rows are the centred class means up to a positive factor. Unchanged by scale of h
-    and of A, shift of h, relabelling of both, and by a rotation of both. Any kind. Source: Papyan, Han &
-    Donoho (2020), figure 5, which plots its square.
+    and of A, shift of h, relabelling of both, and by a rotation of both. Any kind. Unequal class sizes: the
+    global mean is weighted, and rows and centred means of a fully trained network need not be parallel with
+    one factor for all classes (Fang et al. 2021; Behnia et al. 2023): a positive value is no sign that
+    training has not ended. Source: Papyan, Han & Donoho (2020), figure 5, which plots its square.
 
     Args:
         classifier: A, (K, m), one row a class: for one-row targets -1, +1 give the rows [-A, A].

@@ -7,6 +7,9 @@
 
 Accuracies are exact only where the representation is Gaussian in each class (each docstring says what else):
 for h = relu(z), z ~ N(+-1/2, 1), Moments give LDA 0.661, while the best rule reaches 0.6915.
+
+All but class_distances are unchanged by a change of scale of h, from 1e-150 to 1e150: `_rescaled` brings the Moments to
+size 1 first, by a power of two, so that no square leaves the range of float64 and no digit changes.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from finegrain.theory import gaussian
-from finegrain.theory.moments import Moments
+from finegrain.theory.moments import Moments, PooledCovariance
 from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
@@ -59,14 +62,13 @@ def separation(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
     Raises:
         ValueError: a class mean of norm 0 (named), or a map as class_distances.
     """
-    norms = host(array_namespace(moments.means).linalg.vector_norm(moments.means, axis=-1))
+    norms = host(_norms(moments.means))
     if (norms == 0).any():
         c = int(np.argmin(norms))
         raise ValueError(f"moments must have class means of norm > 0 for a separation, got 0 in class {c}")
 
     def kernel(moments: Moments, first: Index, second: Index) -> Array:
-        xp = array_namespace(moments.means)
-        distance = host(xp.linalg.vector_norm(_deltas(moments, first, second), axis=-1))
+        distance = host(_norms(_deltas(moments, first, second)))
         return distance / np.sqrt(norms[first]) / np.sqrt(norms[second])
 
     return _over_pairs(kernel, moments, coarse_map, moments.dim, np.zeros(moments.num_classes))
@@ -85,6 +87,7 @@ def mahalanobis(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
         ValueError: diagonal covariances, a pair of classes of weight 0, or a map as class_distances.
     """
     need_matrix("mahalanobis", moments)
+    moments, _ = _rescaled(moments)
     return _over_pairs(_mahalanobis, moments, coarse_map, _entries(moments), np.zeros(moments.num_classes))
 
 
@@ -98,6 +101,7 @@ def lda_accuracy(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
     kinds and errors as mahalanobis. Source: Fisher (1936), Welch (1939); this project, T10.
     """
     need_matrix("lda_accuracy", moments)
+    moments, _ = _rescaled(moments)
 
     def kernel(moments: Moments, first: Index, second: Index) -> Array:
         delta, p = _mahalanobis(moments, first, second), _priors(moments, first, second)
@@ -123,12 +127,15 @@ def bisector_accuracy(moments: Moments, coarse_map: ArrayLike | None = None) -> 
         ValueError: as mahalanobis.
     """
     need_matrix("bisector_accuracy", moments)
+    moments, _ = _rescaled(moments)
 
     def kernel(moments: Moments, first: Index, second: Index) -> Array:
         delta, p = _deltas(moments, first, second), _priors(moments, first, second)
-        half = host(array_namespace(delta).sum(delta**2, axis=-1)) / 2
+        # Along the unit vector, not along delta: two of many classes may be far closer than the others.
+        size = _norms(delta)
+        n, half = delta / _positive(size)[:, None], host(size) / 2
         with np.errstate(divide="ignore", invalid="ignore"):
-            hits = [ndtr(half / np.sqrt(_bilinear(moments, c, delta, delta))) for c in (first, second)]
+            hits = [ndtr(half / np.sqrt(_bilinear(moments, c, n, n))) for c in (first, second)]
         return np.where(half > 0, p * hits[0] + (1 - p) * hits[1], 0.5)
 
     return _over_pairs(kernel, moments, coarse_map, _entries(moments), np.full(moments.num_classes, 0.5))
@@ -150,6 +157,7 @@ def two_means_accuracy(moments: Moments, coarse_map: ArrayLike | None = None) ->
         ValueError: as mahalanobis.
     """
     need_matrix("two_means_accuracy", moments)
+    moments, _ = _rescaled(moments)
 
     def kernel(moments: Moments, first: Index, second: Index) -> Array:
         deltas = host(_deltas(moments, first, second))
@@ -183,6 +191,11 @@ def nc4(moments: Moments, classifier: Any, bias: Any = None) -> float:
     checks.shape("classifier", A, (C, m))
     b = xp.zeros_like(A[:, 0]) if bias is None else checks.float64("bias", bias, moments.means)
     checks.shape("bias", b, (C,))
+    # The scores keep their scale, so that the bias keeps its meaning: h shrinks, A grows.
+    moments, factor = _rescaled(moments)
+    largest = max(float(xp.max(xp.abs(A))) / factor, float(xp.max(xp.abs(b))))
+    if largest > 0:
+        A, b = A / factor / largest, b / largest
 
     def kernel(moments: Moments, first: Index, second: Index) -> Array:
         i, j = _index(moments, first), _index(moments, second)
@@ -242,6 +255,24 @@ def need_matrix(name: str, moments: Moments) -> None:
         raise ValueError(f"{name} needs full or pooled covariances, got diagonal ones")
 
 
+def _rescaled(moments: Moments) -> tuple[Moments, float]:
+    """Moments whose differences of means and standard deviations are at most about 1, and the factor, a power of 2."""
+    xp = array_namespace(moments.means)
+    spread = moments.covariances.matrix if moments.kind == "pooled" else moments.covariances
+    variance = spread if moments.kind == "diagonal" else xp.linalg.diagonal(spread)
+    offsets = moments.means - moments.means[0, :]
+    size = max(float(xp.max(xp.abs(offsets))), float(xp.sqrt(xp.clip(xp.max(variance), 0.0, None))))
+    if size == 0:
+        return moments, 1.0
+    factor = float(2.0 ** -np.frexp(size)[1])
+    # Twice by the factor: its square may itself leave the range.
+    if moments.kind == "pooled":
+        scaled: Any = PooledCovariance(*(part * factor * factor for part in moments.covariances))
+    else:
+        scaled = moments.covariances * factor * factor
+    return Moments._trusted(moments.weights, moments.means * factor, scaled), factor
+
+
 def host(array: Any) -> Array:
     """A float64 NumPy array, for what scipy computes; no copy on the CPU."""
     return np.asarray(array if is_numpy_array(array) else np.from_dlpack(to_device(array, "cpu")))
@@ -295,6 +326,18 @@ def _same_sign(x: Array, y: Array, xx: Array, yy: Array, xy: Array) -> Array:
 def _deltas(moments: Moments, first: Index, second: Index) -> Any:
     xp, means = array_namespace(moments.means), moments.means
     return xp.take(means, _index(moments, first), axis=0) - xp.take(means, _index(moments, second), axis=0)
+
+
+def _norms(vectors: Any) -> Any:
+    """Norms (P,) of vectors (P, d), without squaring what is small."""
+    xp = array_namespace(vectors)
+    largest = _positive(xp.max(xp.abs(vectors), axis=-1))
+    return largest * xp.linalg.vector_norm(vectors / largest[:, None], axis=-1)
+
+
+def _positive(sizes: Any) -> Any:
+    """The sizes, 1 in place of 0: what they divide is then 0 too."""
+    return array_namespace(sizes).where(sizes > 0, sizes, 1.0)
 
 
 def _priors(moments: Moments, first: Index, second: Index) -> Array:

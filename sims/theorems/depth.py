@@ -263,23 +263,26 @@ def verify(seed: int) -> list[Comparison]:
                 f"decay rate of the separation in layer {layer} of 4, lambda = {weight_decay}",
                 predicted,
                 float(rates[layer - 1]),
-                float(abs(coarse_rates[layer - 1] - rates[layer - 1])) / predicted + 1e-9,
-                "change when the integrator's tolerance is 100 times coarser, and rounding at separation 1e-6",
+                float(abs(coarse_rates[layer - 1] - rates[layer - 1])) / predicted + 16 * np.finfo(float).eps,
+                "change when the integrator's tolerance is 100 times coarser, and rounding, 16 machine epsilons",
             )
         )
     for loss, dim, decay in (("logistic", 2, 0.02), ("softmax", 2, 0.05)):
         convex = draw_convex(rng, loss=loss, dim=dim)
         W0 = rng.standard_normal((dim, 2 + dim)) / 2
         A0 = rng.standard_normal((convex.targets.shape[1], dim)) / 2
-        predicted, observed = convex_log_det(convex, W0, A0, weight_decay=decay, end=3.0)
+        (predicted, observed), (coarse_predicted, coarser) = (
+            convex_log_det(convex, W0, A0, weight_decay=decay, end=3.0, rtol=rtol) for rtol in (1e-11, 1e-10)
+        )
+        change = abs(coarser - observed) + abs(coarse_predicted - predicted)
         rows.append(
             Comparison(
                 "T17",
                 f"ln det T_s, {loss} loss, s = {convex.variance:.2f}, lambda = {decay}",
                 predicted,
                 observed,
-                1e-9 / abs(predicted),
-                "1e-9: quadrature over x_v (1e-14) and time, tolerance 1e-11 of each step",
+                (2 * change + 1e-13 * (1 + np.linalg.cond(W0[:, 2:]))) / abs(predicted),
+                "twice the change at a tolerance 10 times coarser; quadrature over x_v and W_v(0)'s inverse, 1e-13",
             )
         )
     return rows

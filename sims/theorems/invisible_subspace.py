@@ -108,8 +108,8 @@ def verify(seed: int) -> list[Comparison]:
         rng = np.random.default_rng([seed, 3, index])
         problem = draw(rng, coarse=2, visible=3, eigenvalues=np.full(width + 1, 0.7), width=width)
         predicted, observed = log_det(problem, 4.0, weight_decay)
-        coarser = log_det(problem, 4.0, weight_decay, rtol=1e-8)
-        # A hundredfold tolerance shows the integrator's error many times over; quadrature shows in `predicted`.
+        coarser = log_det(problem, 4.0, weight_decay, rtol=1e-9)
+        # A tenfold tolerance shows the integrator's error many times over; quadrature shows in `predicted`.
         change = abs(coarser[1] - observed) + abs(coarser[0] - predicted)
         rows.append(
             Comparison(
@@ -117,8 +117,8 @@ def verify(seed: int) -> list[Comparison]:
                 f"ln det T_s, m = {width}, lambda = {weight_decay}",
                 predicted,
                 observed,
-                change / abs(predicted) + 1e-12,
-                "change when the integrator's tolerance is 100 times coarser, and rounding",
+                2 * change / abs(predicted) + 1.5e-13 * width,
+                "change when the integrator's tolerance is 10 times coarser, twice, and rounding, 1.5e-13 m",
             )
         )
     return rows

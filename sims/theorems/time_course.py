@@ -260,13 +260,22 @@ def verify(seed: int) -> list[Comparison]:
     for index, (setting, weight_decay) in enumerate(CASES):
         problem = draw(np.random.default_rng([seed, 5, index]), **setting)
         name = f"K = {setting['coarse']}, S = {setting['subclasses']}, lambda = {weight_decay}"
+        rougher = order(problem, 3 * ETAS, weight_decay, TIMES)
         for quantity, slope in order(problem, ETAS, weight_decay, TIMES).items():
-            reason = "the next order, eta^4, and the integrator's 1e-12 a step"
+            # eta^4 over eta^2: at three times eta the next order is 9 times as large.
+            bound = abs(rougher[quantity] - 2) / 2 + 1e-7
+            reason = "what the slope misses 2 by at three times eta, 9 times the next order; the integrator"
             rows.append(
-                Comparison("T5", f"order in eta of the error of {quantity}, {name}", 2.0, slope, 0.05, reason)
+                Comparison(
+                    "T5", f"order in eta of the error of {quantity}, {name}", 2.0, slope, bound, reason
+                )
             )
         for quantity, course in courses(problem, 1e-3, weight_decay, TIMES).items():
-            reason = "twice eta^2 as measured at ten times eta, the integrator, rounding"
+            reason = (
+                "twice eta^2 of each trace's weights as measured at ten times eta, the integrator, rounding; at some"
+                " draws and times the ratio errs by far less, for the signed errors of its two traces cancel, and"
+                " without noise along the visible direction an error there does not show in it"
+            )
             states = np.stack([TIMES, course.predicted, course.observed, course.bound], axis=1).tolist()
             rows += [
                 Comparison(

@@ -13,14 +13,25 @@ one Lorentz matrix for each active set, whatever its number of neurons (T14 is t
 
     f_i = e^{-2 lambda t} sum_s s_i [U_s^T P_s U_s]_{outputs, inputs} x_i,   P_s = sum of z_j(0)^T z_j(0) over the set,
 
-so g, hence every U_s, depends on the start through one Gram matrix a set: between gate events a network of any width is
-a system of (number of sets) (d + K)^2 numbers, and a set of more than d + K neurons could be replaced by d + K.
+so g, hence every U_s, depends on the start through one Gram matrix a set: between gate events any width is
+a system of (number of sets) (d + K)^2 numbers. A set of more than d + K neurons has the outputs of d + K *linear* ones
+with the slopes s held fixed, for P_s = Z^T Z has rank d + K at most.
 For ReLU and orthogonal points U_s acts only on the |B| open coordinates w_j . x_i/||x_i|| and the outputs, dimension
 |B| + K; all else is frozen, times e^{-lambda t} (T6).
 
 Where a gate of a neuron changes, it moves on with another set from where it is; sims/gates/integrator.py integrates so.
 
-Source: this project, T19.
+Corrected: "a set of more than d + K neurons could be replaced by d + K" is false for neurons that must keep the gates
+s: P_s must then be a sum of squares of vectors inside the cone of these gates. With orthonormal points and all gates
+open that is a completely positive factorisation, whose least number of terms may be n^2/4 (a triangle-free graph
+needs one term an edge; Berman & Shaked-Monderer 2003), above d + K from n = 6, K = 1 on. Nine neurons e_i + e_j', i,
+j = 1..3, on six points are not replaced by seven or eight; tests/theory/theorems/test_active_sets.py keeps the case.
+
+Proved at the sizes listed: the law, U eta U^T = eta, the outputs, what is frozen. Only observed: nothing; that gates
+stay as they are is assumed.
+
+Source: piecewise linearity is classical; the conserved W W^T - A^T A on a linear piece, Du, Hu & Lee (2018). One
+Lorentz matrix for each active set and the reduced system: this project, T19.
 """
 
 from __future__ import annotations

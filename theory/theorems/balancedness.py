@@ -18,6 +18,8 @@ by eta^2 (dW dW^T - dA^T dA), so descent as a whole by O(eta).
 
 Source: Arora, Cohen & Hazan (2018), ICML, for linear networks, Du, Hu & Lee (2018), NeurIPS, for p = 1, both with
 lambda = 0. Weight decay and other degrees: this project, T2.
+
+Proved at the sizes listed: both laws. Only observed: that erf and unlike weight decays have none of this form.
 """
 
 from __future__ import annotations

@@ -36,7 +36,12 @@ of order eta^2, for p_1 follows -(p_2 . R_1 v)/b and leaves a part of order lamb
 rate 3 lambda.
 Independence and normality, not Sigma_v = s I, are what (c) needs; convexity is needed for the contraction alone.
 
-Source: this project, T17. (c) uses Stein's lemma (Stein 1981, Ann. Statist. 9, 1135).
+Proved, at the sizes listed: the flow of an aligned state (a), the linearised flow (b), the law and the contraction
+(c) for exponentials, other losses by superposition. Only observed: that unaligned layers reach (b)'s rates.
+
+Source: collapse through the layers of deep linear networks and deep free features, Tirer & Bruna (2022), Sukenik,
+Mondelli & Lampert (2023); deep linear courses, Saxe, McClelland & Ganguli (2014). What each layer keeps of
+subclasses: this project, T17. (c) uses Stein's lemma (Stein 1981, Ann. Statist. 9, 1135).
 """
 
 from __future__ import annotations

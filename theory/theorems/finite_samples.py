@@ -26,13 +26,19 @@ which W W^T = A^T A + c^2 I, c = eps e^{-lambda t}: W is invertible there. W_r =
 W_r W_r^T = c^2 (I - P_A), so W_r^T W_r is c^2 times a projector of rank d - rank F; and W_r F^T = 0, so that it is
 I - P_F. What holds for a general start is T14.
 
-Corrected: (b) had been stated for eps -> 0, any start and the squared loss, and for generic G as an approximation. What
-it needs is the start of (a), at any eps; a Gaussian start of finite width is off by an amount that does not fall with
-eps. For generic G the deflated directions turn as training goes on, away from X Y^T (20 % off in the trial, 63 % in
-paper_figs/finite_samples.py); with P_F(t) in their place (a) is exact. tests/theory/theorems/test_finite_samples.py
-keeps the counterexamples.
+Corrected: (b) had been stated for eps -> 0, any start and the squared loss, and for generic G as an approximation.
+What it needs is the start of (a), at any eps; a Gaussian start of finite width is off by an amount that does not fall
+with eps. For generic G the deflated directions turn as training goes on, away from X Y^T (20 % off in the trial, 63 %
+in paper_figs/finite_samples.py); with P_F(t) in their place (a) is exact.
+tests/theory/theorems/test_finite_samples.py keeps the counterexamples.
 
-Source: this project, T12. (c) is group-lasso stationarity, here read as a self-consistent ridge.
+Proved, at the sizes listed: the invariant and the remainder of (a); that the flow keeps (b)'s subspaces; that the
+state of (c) is at rest, and is ridge. Only observed: that the flow of (c) ends there and that the remainder dies (the
+rate of `predict_rate` is that of the linearised flow).
+
+Source: linear networks as a factored nuclear norm, Srebro, Rennie & Jaakkola (2004); (c) is group-lasso stationarity,
+here read as a self-consistent ridge. (a), (b): this project, T12. NC1 that depends on the samples is also in Tirer,
+Huang & Niles-Weed (2023) (features near a given input) and Wu & Mondelli (2025) (mean field), by other means.
 """
 
 from __future__ import annotations

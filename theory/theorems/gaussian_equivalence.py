@@ -15,11 +15,14 @@ Mixture.fit(x, fine, map, R) keeps pi_c, mu_c and Cov_c for every R.
         E relu(z)   exceeds the Gaussian value by  -g b phi(h)/6,
         E relu(z)^2 exceeds the Gaussian value by   g s^2 phi(h)/3.
 
-Conjecture, measured and not proved: on real data the error of the predicted Moments falls as R grows, down to what the
-sample size allows (trial, Fashion-MNIST: fine share .4960, .5292, .5290 for R = 1, 4, 16, observed .5287). (c) says why
-R = 1 fails; a bound at a given R would need a rate for Gaussian mixtures in the distance that E|z| sees.
+Conjecture, measured and not proved: on real data the error of the predicted Moments falls as R grows, down to what
+the sample size allows (trial, Fashion-MNIST: fine share .4960, .5292, .5290 for R = 1, 4, 16, observed .5287). (c)
+says why R = 1 fails; a bound at a given R would need a rate for Gaussian mixtures in the distance that E|z| sees.
 
-Source: this project, T13 (in the setting of Yang, Steinhardt & Hu, ICML 2023). (c) is Gram and Charlier's expansion.
+Source: that learning curves on real inputs or features are those of Gaussians of the same covariance: Goldt et al.
+(2020, 2022), Mei & Montanari (2022), Loureiro et al. (2021), for random features or the last layer, in high
+dimension, in the error. Here the first layer is trained, at finite width and dimension, each fine class has its own
+Gaussians, and what is predicted are the Moments: this project, T13. (c) is Gram and Charlier's expansion.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""T3 Invisible-subspace law: what the labels do not see, training only shrinks.
+"""T3 Invisible-subspace law: where the labels see nothing they exert no force, and every eigendirection shrinks.
 
 Linear network f = A W x, squared loss, weight decay lambda, gradient flow. Let Sigma = E[x x^T], M = E[t x^T], and V
 the largest Sigma-invariant subspace inside ker M (`invisible_subspace`). In a basis of V, with W_v the restriction of
@@ -11,9 +11,23 @@ Along an eigenvector v of Sigma_v with eigenvalue s,
     W v(t) = e^{-lambda t} T_s(t) W v(0),   dT_s/dt = -s A^T A T_s,   T_s(0) = I,
     ||T_s|| <= 1,   det T_s = exp(-s int ||A||_F^2 dt) > 0.
 
-T_s depends on s: one T serves all of V only if Sigma_v = s I.
+T_s depends on s: one T serves all of V only if Sigma_v = s I. What shrinks, for every lambda >= 0:
 
-Source: this project, T3 (in the setting of Yang, Steinhardt & Hu, ICML 2023).
+    each eigendirection      d||W v||^2/dt = -2 s ||A W v||^2 - 2 lambda ||W v||^2,
+    the Frobenius norm       d||W_v||_F^2/dt = -2 ||A W_v Sigma_v^{1/2}||_F^2 - 2 lambda ||W_v||_F^2,
+
+so both are at most e^{-lambda t} times their start, and ||W_v(t)||_op <= e^{-lambda t} ||W_v(0)||_F.
+
+Corrected: "W_v only shrinks" had been stated for all of W_v. It is false for a direction that mixes eigenvalues: with
+Sigma_v = diag(1, 1/100), W_v(0) = [[1, -1], [.1, .1]], A(0) = (3, 0), lambda = 0, ||W_v (1, 1)|| grows 4 times, for the
+part that had cancelled decays at two rates. So is it for ||W_v||_op: [[1, -1], [1, 1]] grows 1.12 times.
+tests/theory/theorems/test_invisible_subspace.py keeps both.
+
+Proved at the sizes listed: the velocity, both rates, the three claims on T_s. Nothing is only observed.
+
+Source: with Sigma = I or a Sigma that shares M's singular vectors, no part outside M's singular vectors is learnt:
+Saxe, McClelland & Ganguli (2014). This project, T3 (in the setting of Yang, Steinhardt & Hu, ICML 2023): the largest
+invariant V for any Sigma, weight decay, the transport T_s and its determinant.
 """
 
 from __future__ import annotations
@@ -44,21 +58,24 @@ Residuals = dict[str, words.Words]
 THEOREM = Theorem(
     id="T3",
     subject="invisible-subspace law",
-    statement="on the label-invisible V: dW_v/dt = -A^T A W_v Sigma_v - lambda W_v, so W_v only shrinks",
+    statement="on the label-invisible V: dW_v/dt = -A^T A W_v Sigma_v - lambda W_v, so ||W_v||_F and every W v shrink",
     assumptions=(
         "linear network (phi = identity)",
         "squared loss",
         "V is Sigma-invariant",
         "the labels do not see V: M v = 0 for v in V",
     ),
-    sizes="(dim V, visible, m, K) = (1,1,2,1), (2,1,2,1), (1,2,2,2), (2,2,3,2); m = 2, 3 for det T",
+    sizes="(dim V, visible, m, K) = (1,1,2,1), (2,1,2,1), (1,2,2,2), (2,2,3,2); m = 2, 3 for det T; "
+    "(dim V, m, K) = (2,2,1), (2,2,2), (3,2,1) for ||W_v||_F",
     latex=(
+        r"\tfrac{d}{dt} \|W_v\|_F^2 = -2 \|A W_v \Sigma_v^{1/2}\|_F^2 - 2 \lambda \|W_v\|_F^2",
         r"\dot W_v = -A^\top A W_v \Sigma_v - \lambda W_v",
         r"W v(t) = e^{-\lambda t} T_s(t) W v(0), \quad \dot T_s = -s A^\top A T_s",
         r"\det T_s = \exp\Bigl(-s \int_0^t \|A\|_F^2\Bigr) > 0, \quad \|T_s\| \le 1",
     ),
 )
 
+ROOT_SIZES = ((2, 2, 1), (2, 2, 2), (3, 2, 1))
 SIZES = ((1, 1, 2, 1), (2, 1, 2, 1), (1, 2, 2, 2), (2, 2, 3, 2))
 
 
@@ -89,6 +106,11 @@ def invisible_subspace(second_moment: ArrayLike, cross_moment: ArrayLike) -> Arr
 def predict_velocity(W_v: Array, A: Array, second_v: Array, weight_decay: float) -> Array:
     """dW_v/dt, shape (m, n), from W_v (m, n), A (K, m) and Sigma_v (n, n)."""
     return -A.T @ (A @ W_v) @ second_v - weight_decay * W_v
+
+
+def predict_largest_norm(initial: float, weight_decay: float, t: float) -> float:
+    """The largest value of ||W_v||_F, or of ||W v|| along an eigenvector of Sigma_v, at time t from that at 0."""
+    return initial * float(np.exp(-weight_decay * t))
 
 
 def predict_log_det(squared_norm_integral: float, eigenvalue: float) -> float:
@@ -147,6 +169,9 @@ def prove(law: Callable[..., sp.Matrix] | None = None) -> None:
     law = law or (lambda W_v, A, second_v, lam: -A.T * A * W_v * second_v - lam * W_v)
     for invisible, visible, m, K in SIZES:
         _prove_velocity(law, invisible, visible, m, K)
+    for sizes in ROOT_SIZES:
+        require_zero(f"T3 Frobenius norm at {sizes}", frobenius_difference(law, *sizes))
+        require_zero(f"T3 eigendirection at {sizes}", eigendirection_difference(law, *sizes))
     for m in (2, 3):
         _prove_transport(law, m)
 
@@ -162,6 +187,23 @@ def _prove_velocity(law: Callable[..., sp.Matrix], invisible: int, visible: int,
     require_zero(
         f"T3 velocity at {invisible, visible, m, K}", velocity - law(W[:, :invisible], A, second_v, lam)
     )
+
+
+def frobenius_difference(law: Callable[..., sp.Matrix], n: int, m: int, K: int) -> sp.Expr:
+    """d||W_v||_F^2/dt + 2 ||A W_v B||_F^2 + 2 lambda ||W_v||_F^2, 0 for any Sigma_v = B B^T."""
+    lam = sp.Symbol("lambda")
+    W_v, A, root = matrix("W", m, n), matrix("A", K, m), matrix("B", n, n)
+    rate = 2 * sum(w * dw for w, dw in zip(W_v, law(W_v, A, root * root.T, lam), strict=True))
+    return rate + 2 * sum(e**2 for e in A * W_v * root) + 2 * lam * sum(w**2 for w in W_v)
+
+
+def eigendirection_difference(law: Callable[..., sp.Matrix], n: int, m: int, K: int) -> sp.Expr:
+    """d||W v||^2/dt + 2 s ||A W v||^2 + 2 lambda ||W v||^2 along the first axis of a diagonal Sigma_v; must vanish."""
+    lam, s = sp.Symbol("lambda"), sp.symbols(f"s:{n}")
+    W_v, A = matrix("W", m, n), matrix("A", K, m)
+    image = W_v[:, 0]
+    rate = 2 * image.dot(law(W_v, A, sp.diag(*s), lam)[:, 0])
+    return rate + 2 * s[0] * sum(e**2 for e in A * image) + 2 * lam * image.dot(image)
 
 
 def _prove_transport(law: Callable[..., sp.Matrix], m: int) -> None:

@@ -15,7 +15,8 @@ R^T v = -F Sigma v, the first d columns give T3.
 F = e^{-2 lambda t} times the lower left block of U^T P U, P = Z(0)^T Z(0): U, F and the loss depend on the start
 through P alone, whatever the width, and `predict` integrates (d + K)^2 numbers in place of m (d + K).
 
-Source: this project, T14.
+Source: its invariant W W^T - A^T A, Arora, Cohen & Hazan (2018) and Du, Hu & Lee (2018); one mode's hyperbolic
+motion, Saxe, McClelland & Ganguli (2014). One matrix for all neurons, any loss, weight decay: this project, T14.
 """
 
 from __future__ import annotations

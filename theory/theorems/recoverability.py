@@ -14,7 +14,12 @@ Delta^2 = delta^T Cov^{-1} delta and l = ln(p/(1 - p)):
                   and tau^2 the largest other variance, 2-means is the bisector iff tau^2 < (pi/2) (E|X|)^2, and is else
                   orthogonal to delta: accuracy 1/2. The bisector is stable under Lloyd's iteration iff
                   tau^2 < s E|X|/(2 phi(a/s)), the larger of the two thresholds.
-All is unchanged by a change of scale of x.
+All is unchanged by a change of scale of x, in floating point too, from 1e-150 to 1e150.
+
+Corrected: below scales of about 1e-82 the bisector's accuracy had been computed as 1, for squares of squares
+underflow.
+
+Proved: (a) to (d) where the split goes through the midpoint. Only observed: that the midpoint is best.
 
 (d) is an equivalence in every dimension: for u = cos(th) delta/||delta|| + sin(th) e, e orthogonal, E|u.x| grows with
 the variance e^T Cov e, and along c = cos^2(th) its derivative has the sign of a^2 k(h) - (tau^2 - s^2), where

@@ -1,8 +1,8 @@
 r"""T5 Closed-form time course: an aligned linear network, solved from start to end.
 
-Linear network f = A W x, squared loss, weight decay lambda. Let M = E[t x^T] = sum_k sigma_k u_k v_k^T with
-Sigma v_k = s_k v_k for Sigma = E[x x^T]; the rest of R^d is then the label-invisible subspace V (T3), with eigenvectors
-Sigma e_j = s_j e_j. Start with
+Linear network f = A W x, squared loss, weight decay lambda. Let M = E[t x^T] = sum_k sigma_k u_k v_k^T with Sigma v_k
+= s_k v_k for Sigma = E[x x^T]; the rest of R^d is then the label-invisible subspace V (T3), with eigenvectors Sigma
+e_j = s_j e_j. Start with
 
     A(0) = sum_k a_k u_k r_k^T,   W(0) = sum_k a_k r_k v_k^T + eta sum_ij x_ij r_i e_j^T,   r_1..r_m orthonormal.
 
@@ -12,11 +12,11 @@ With kappa_k = sigma_k - lambda, b_k(0) = a_k^2, and G_k(t) = 1 + s_k b_k(0) (e^
     b_k(t) = b_k(0) e^{2 kappa_k t} / G_k(t),
     w_i(t) = sqrt(b_i(t)) v_i + eta e^{-lambda t} sum_j x_ij G_i(t)^{-s_j/(2 s_i)} e_j,
 
-with w_i = r_i^T W. The velocity of this state is exact but for -eta^2 A X Sigma_v X^T in dA/dt, the source of O(eta^2).
-Every trace is closed form with it, tr(W C W^T) = sum_i w_i^T C w_i: NC1 as tr Sigma_W / tr Sigma_B, and fine_share
-as tr Sigma_sub / tr Sigma_W. For orthonormal means with noise tau and targets +-1 they are printed in THEOREM.latex,
-with q_1 = x_1^T C_W x_1 and q_0 = sum_{i > 1} x_i^T C_W x_i, where x_i = sum_j x_ij e_j and C_W is the inputs'
-covariance within coarse classes, and p_1, p_0 likewise with its between-subclass part C_sub.
+with w_i = r_i^T W. The velocity of this state is exact but for -eta^2 A X Sigma_v X^T in dA/dt, the source of
+O(eta^2). Every trace is closed form with it, tr(W C W^T) = sum_i w_i^T C w_i: NC1 as tr Sigma_W / tr Sigma_B, and
+fine_share as tr Sigma_sub / tr Sigma_W. For orthonormal means with noise tau and targets +-1 they are printed in
+THEOREM.latex, with q_1 = x_1^T C_W x_1 and q_0 = sum_{i > 1} x_i^T C_W x_i, where x_i = sum_j x_ij e_j and C_W is the
+inputs' covariance within coarse classes, and p_1, p_0 likewise with its between-subclass part C_sub.
 
 Random small start of scale eps, one mode: after the transient e^{-2 sigma t} the same, with
 b(0) = ||(A^T u + W v)/2||^2 (p below grows, q decays; f = ||p||^2 - ||q||^2 exactly), up to O(eps^2 ln(1/eps)).
@@ -24,10 +24,16 @@ Two modes or more: their vectors p_k have overlaps of size 1/sqrt m, an error th
 
 Corrected: "up to O(eta^2)" holds at each fixed t, not uniformly in t where a closed form falls faster than its
 correction: the mode's neuron vector turns by O(eta^2 e^{-2 lambda t}), so a remainder (eta^3 e^{-3 lambda t})^2 stays
-along the classifier, while its closed form there falls as e^{-2 lambda t} G^{-s_j/s}. Where that is the faster, this is
-the 6 lambda of T4(b); tests/theory/theorems/test_time_course.py keeps the case.
+along the classifier, while its closed form there falls as e^{-2 lambda t} G^{-s_j/s}. Where that is the faster, this
+is the 6 lambda of T4(b); tests/theory/theorems/test_time_course.py keeps the case.
 
-Source: this project, T5. Squared loss without lambda: Saxe, McClelland & Ganguli (2014), for b(t).
+Proved, at the sizes listed: the velocity of the aligned state, up to its one term of order eta^2; that b(t) and the
+factor of the invisible part solve it; the ratios of orthonormal means; p and q of a random start. Only observed: the
+error's order eta^2 over time, the random start's O(eps^2 ln(1/eps)), and that with two modes it falls with m alone.
+
+Source: b(t) without lambda, Saxe, McClelland & Ganguli (2014). Weight decay, the invisible part, NC1(t) and
+fine_share(t) in closed form: this project, T5. Features that collapse along training with gradient flow on free
+features: Mixon, Parshall & Pi (2022); there the inputs, hence the invisible part, are absent.
 """
 
 from __future__ import annotations

@@ -15,6 +15,9 @@ m >= K - 1 is then enough. Classes of unequal probability pi_k, n = 1, no bias, 
 1/2 sum_k pi_k ||A h_k - e_k||^2: the h_k are orthogonal with ||h_k||^2 = (1 - lambda/pi_k)_+, so that a class with
 pi_k <= lambda is lost (minority collapse).
 
+Proved at the sizes listed: every minimiser, in each case above. Only observed: that descent from random starts ends in
+one (the landscape is benign: Zhu et al. 2021 for cross-entropy).
+
 For lambda > 0 all samples of a coarse class get the same h: nothing is said of the fine labels, which T3-T8 follow.
 lambda = 0: NC1 = 0 is not forced; H may vary at will outside the row space of A. m < K (no bias): A H is
 (1 - K lambda) P for any projector P of rank m, so ||h_k||^2 = (1 - K lambda) P_kk is anything in [0, 1 - K lambda].
@@ -27,8 +30,13 @@ Proof: with dual D, ||D|| <= 1, and residual R = -N lambda D at the minimum, the
 Its zeros are the statement; the third term makes the columns of H equal within a class.
 
 Sources, all classical: the nuclear norm of Z = A H behind the penalty, Srebro, Rennie & Jaakkola (2004); this model,
-Mixon, Parshall & Pi (2022), Tirer & Bruna (2022), Zhou et al. (2022); unequal classes, Dang et al. (2023). The sum of
-squares and the silence on fine labels: this project, T11.
+Mixon, Parshall & Pi (2022), Tirer & Bruna (2022), Zhou et al. (2022); unequal classes, Dang et al. (2023). Collapse
+itself was observed by Papyan, Han & Donoho (2020); minority collapse is Fang et al. (2021), under cross-entropy and
+norm constraints, where the classifiers of small classes end on one vector. Deeper free features: Sukenik, Mondelli &
+Lampert (2023). Beyond free features, where data enter: Jacot et al. (2024), wide networks with linear last layers and
+weight decay; Wu & Mondelli (2025), mean field; Kothapalli & Tirer (2025), kernels. None of them follows fine labels.
+That coarse labels merge subclasses or learn their common features alone: Xue et al. (2023), contrastive learning;
+Hong et al. (2023, 2024), label granularity. The sum of squares and the silence on fine labels: this project, T11.
 """
 
 from __future__ import annotations

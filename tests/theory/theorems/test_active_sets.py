@@ -6,6 +6,7 @@ import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
+from scipy.optimize import minimize
 
 from finegrain.sims.population.flow import population_descent, population_flow
 from finegrain.sims.population.loss import population_loss
@@ -169,6 +170,46 @@ def test_necessary_gradient_flow():
         errors.append(form_error(found))
     assert errors[0] > 0.01
     assert errors[0] / errors[1] == pytest.approx(2, abs=0.3)  # first order, up to the next
+
+
+def open_neurons(margin):
+    """Nine neurons e_i + e_j' + margin on six orthonormal points: every gate open for margin > 0."""
+    pairs = [np.concatenate([np.arange(3) == i, np.arange(3) == j]) for i in range(3) for j in range(3)]
+    return np.array(pairs, dtype=float) + margin
+
+
+def best_gram_gap(gram, neurons, seed):
+    """Least ||Z^T Z - gram|| over `neurons` rows Z >= 0 that BFGS finds; Z = Y^2 entry by entry."""
+
+    def loss(flat):
+        Y = flat.reshape(neurons, len(gram))
+        gap = (Y**2).T @ Y**2 - gram
+        return np.sum(gap**2), (8 * Y * (Y**2 @ gap)).ravel()
+
+    start = np.random.default_rng(seed).uniform(0, 1, neurons * len(gram))
+    return np.sqrt(minimize(loss, start, jac=True, method="BFGS", options={"maxiter": 400, "gtol": 1e-9}).fun)
+
+
+def test_neurons_that_keep_their_gates_are_not_replaced_by_d_plus_k():
+    """The counterexample to "d + K suffice": d + K = 7 neurons leave .4 of the Gram matrix, 8 leave .29, 9 nothing."""
+    W = open_neurons(0.01)
+    gram = W.T @ W
+    gap = {k: min(best_gram_gap(gram, k, seed) for seed in range(8)) for k in (7, 8, 9)}
+    assert gap[7] > 0.35
+    assert gap[8] > 0.25
+    assert gap[9] < 1e-6
+    # Six linear neurons, whose gates are not asked for, have the same Gram matrix.
+    root = np.linalg.cholesky(gram).T
+    np.testing.assert_allclose(root.T @ root, gram, atol=1e-14)
+    assert (root <= 0).any()
+
+
+def test_a_triangle_free_gram_matrix_needs_a_neuron_for_each_edge():
+    """Exact, at margin 0: a neuron >= 0 whose Gram matrix is 0 inside both halves has one entry in each, one edge."""
+    gram = (open_neurons(0.0).T @ open_neurons(0.0)).astype(int)
+    for half in (gram[:3, :3], gram[3:, 3:]):
+        assert not (half - np.diag(np.diag(half))).any()
+    assert (gram[:3, 3:] > 0).sum() == 9 > gram.shape[0] + 1
 
 
 @pytest.mark.parametrize("seed", range(2))

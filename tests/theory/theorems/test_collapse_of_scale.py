@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
 
 from finegrain.sims.initial_weights import balanced
 from finegrain.sims.population.flow import population_flow
@@ -72,17 +73,88 @@ def test_scale_collapses_by_four_decades_while_information_stays_to_1e_8():
     ("weight_decay", "span"), [(0.05, (120.0, 140.0)), (0.2, (60.0, 70.0)), (0.7, (14.0, 16.0))]
 )
 def test_the_late_rate_is_twice_weight_decay_or_twice_sigma_1(weight_decay, span):
-    """sigma_1(M) = 1/2: below it the rate is 2 lambda, above it 1."""
+    """sigma_1(M) = 1/2, and it separates: below it the rate is 2 lambda, above it 1."""
     found = observed.course(weight_decay=weight_decay, times=np.array(span), rtol=1e-11)
     rate = -np.diff(np.log(found.trace_ratio))[0] / (span[1] - span[0])
     # Transients die at 2 (sigma_1 - lambda) below and at sigma_1 or faster above; twice for good measure.
     left = np.exp(-2 * abs(0.5 - weight_decay) * span[0]) + np.exp(-0.5 * span[0])
-    assert rate == pytest.approx(law.predict_ratio_rate(weight_decay, 0.5), rel=4 * left + 1e-4)
+    assert found.rate == 2 * min(weight_decay, 0.5)
+    assert rate == pytest.approx(found.rate, rel=4 * left + 1e-4)
 
 
-def test_no_rate_is_claimed_at_the_critical_weight_decay():
-    with pytest.raises(ValueError, match=r"weight_decay must differ from sigma_1\(M\) = 0.5"):
-        law.predict_ratio_rate(0.5, 0.5)
+def bare_ratio_rate(means, targets, coarse_map, *, noise, weight_decay, width, span, seed=0):
+    """Decay rate of tr Cov_v / tr Sigma_B over `span` by SciPy on the bare loss; equal weights, V from an SVD."""
+    C, d = means.shape
+    second, cross = means.T @ means / C + noise**2 * np.eye(d), targets.T @ means / C
+    rng = np.random.default_rng(seed)
+    start = 0.5 * rng.standard_normal(width * (d + targets.shape[1]))
+
+    def velocity(_, state):
+        W, A = state[: width * d].reshape(width, d), state[width * d :].reshape(-1, width)
+        error = A @ W @ second - cross
+        return -np.concatenate(
+            [(A.T @ error + weight_decay * W).ravel(), (error @ W.T + weight_decay * A).ravel()]
+        )
+
+    run = solve_ivp(velocity, (0, span[1]), start, "DOP853", t_eval=span, rtol=1e-11, atol=1e-14)
+    coarse = np.array([means[coarse_map == k].mean(axis=0) for k in coarse_map])
+    within = (means - coarse).T @ (means - coarse) / C + noise**2 * np.eye(d)
+    seen = np.linalg.svd(cross)[2][: np.linalg.matrix_rank(cross)]
+    hidden = np.eye(d) - seen.T @ seen
+    ratios = []
+    for state in run.y.T:
+        W = state[: width * d].reshape(width, d)
+        between = np.sum((W @ (coarse - coarse.mean(axis=0)).T) ** 2) / C
+        ratios.append(np.trace(W @ hidden @ within @ hidden @ W.T) / between)
+    return -np.log(ratios[1] / ratios[0]) / (span[1] - span[0])
+
+
+COARSE = np.array([0, 0, 1, 1])
+
+
+def test_necessary_more_neurons_than_modes_above_weight_decay():
+    """The counterexample to the first rate: m = 1, sigma_1 = 1/2, lambda = .05 gives 2 sigma_1 and not 2 lambda."""
+    signs_of = np.where(COARSE == 0, -1.0, 1.0)[:, None]
+    rate = bare_ratio_rate(
+        np.eye(4), signs_of, COARSE, noise=0.3, weight_decay=0.05, width=1, span=(40.0, 44.0)
+    )
+    assert rate > 9 * 2 * 0.05
+    expected = law.predict_ratio_rate(
+        0.05, [0.5], separating=[True], visible=[0.34], invisible=[0.34], width=1
+    )
+    assert expected == pytest.approx(1.0)
+    assert rate == pytest.approx(expected, abs=1e-3)
+
+
+def test_necessary_a_separating_mode_above_weight_decay():
+    """One-hot targets, inputs with a common mean: lambda = .8 < sigma_1 = 1.41, yet Sigma_B dies.
+
+    The rate is 2 sigma_2 = .707 and not 2 lambda = 1.6: the top mode is the mean, which separates nothing.
+    """
+    means = np.hstack([np.eye(4), np.full((4, 1), np.sqrt(3.75))])
+    rate = bare_ratio_rate(
+        means, np.eye(2)[COARSE], COARSE, noise=0.3, weight_decay=0.8, width=8, span=(28.0, 32.0)
+    )
+    assert rate < 0.5 * 2 * 0.8
+    expected = law.predict_ratio_rate(
+        0.8,
+        [np.sqrt(2), np.sqrt(2) / 4],
+        separating=[False, True],
+        visible=[4.09, 0.34],
+        invisible=[0.34, 0.34, 0.09],
+        width=8,
+    )
+    assert rate == pytest.approx(expected, rel=1e-3)
+
+
+def test_no_rate_is_claimed_at_the_critical_weight_decay_or_without_neurons():
+    options = {"visible": [1.0, 1.0], "invisible": [1.0]}
+    with pytest.raises(ValueError, match=r"weight_decay must differ from every sigma_k of M, got 0.5"):
+        law.predict_ratio_rate(0.5, [0.9, 0.5], separating=[True, True], width=3, **options)
+    with pytest.raises(
+        ValueError, match=r"width must be > 2, the modes above weight_decay, or equal .* got 1"
+    ):
+        law.predict_ratio_rate(0.1, [0.9, 0.5], separating=[True, True], width=1, **options)
 
 
 @given(seed=st.integers(0, 2**32 - 1), dim=st.integers(1, 40), width=st.integers(1, 64))
@@ -150,13 +222,6 @@ def test_necessary_linear_network_squared_loss_and_invisibility(broken):
     assert end > 3 * law.predict_bound(start, 0.0, 30.0)
 
 
-def test_necessary_weight_decay_below_sigma_1_for_the_rate():
-    """At lambda = .7 > sigma_1 = .5 the trace ratio falls at 1, not at 2 lambda = 1.4."""
-    found = observed.course(weight_decay=0.7, times=np.array([14.0, 16.0]), rtol=1e-11)
-    rate = -np.diff(np.log(found.trace_ratio))[0] / 2
-    assert rate < 0.8 * 2 * 0.7
-
-
 def test_necessary_commuting_covariance():
     """The counterexample to (a) as first stated: tr(W_v C W_v^T) grows at lambda = 0."""
     second, c = np.diag([1.0, 0.1]), np.array([1.0, 2.0])
@@ -185,6 +250,50 @@ def test_necessary_injective():
     """m < dim V: h_v cannot hold all distances."""
     found = observed.course(subclasses=3, width=3, times=np.array([0.0, 5.0]))
     assert (found.mahalanobis[1] < 0.9 * found.predicted_mahalanobis).any()
+
+
+def test_the_whole_representation_loses_information_where_w_is_not_injective():
+    """The counterexample to (d) read as a statement on h: m = dim V = 2 < d = 3.
+
+    Delta of h_v, from W_v alone, stays; Delta of h falls, for the visible noise stays while h_v shrinks.
+    With m = d neurons it stays that of the input.
+    """
+    noise = 0.3
+    mixture = Mixture.orthonormal(2, 2, noise=noise)
+    # Three coordinates: the label's and the two differences of subclass means.
+    root = np.sqrt(2)
+    axes = np.array([[-1, -1, 1, 1], [root, -root, 0, 0], [0, 0, root, -root]]) / 2
+    reduced = Mixture(kinematics.propagate(mixture.moments, axes, "identity"), mixture.coarse_map)
+    found = {}
+    for width in (2, 3):
+        rng = np.random.default_rng(1)
+        W0, A0 = 0.5 * rng.standard_normal((width, 3)), 0.5 * rng.standard_normal((1, width))
+        path = population_flow(
+            reduced,
+            W0,
+            A0,
+            targets=signs(reduced.coarse_map),
+            activation="identity",
+            weight_decay=0.05,
+            times=[0.0, 10.0],
+            rtol=1e-10,
+        )
+        apart = reduced.moments.means[[1, 3]] - reduced.moments.means[[0, 2]]
+        # Delta^2 is a norm for the pseudo-inverse: of h, and of h_v alone, whose covariance has rank 2 at any width.
+        found[width] = [
+            [
+                np.linalg.norm(np.linalg.pinv(noise * V, rcond=1e-9) @ W @ apart.T, axis=0)
+                for V in (W, W[:, 1:])
+            ]
+            for W in path.W
+        ]
+    (_, before_v), (after, after_v) = found[2]
+    np.testing.assert_allclose(before_v, np.sqrt(2) / noise, rtol=1e-6)
+    np.testing.assert_allclose(after_v, before_v, rtol=1e-6)
+    # One direction of two is lost in the visible noise: the two Delta^2 add up to that of one pair.
+    assert after.min() < 0.72 * before_v.min()
+    assert np.sum(after**2) == pytest.approx(before_v[0] ** 2, rel=0.05)
+    np.testing.assert_allclose(found[3][1][0], np.sqrt(2) / noise, rtol=1e-6)
 
 
 def test_necessary_isotropy_for_constancy_at_all_times():
@@ -229,3 +338,20 @@ FALSE_CLAIMS = {
 def test_a_false_claim_is_not_proved(claim):
     with pytest.raises(ProofFailed, match=f"^{law.THEOREM.id}.* is not 0"):
         law.prove(claim)
+
+
+FALSE_RATES = {
+    "one rate for all of W_v": lambda lam, sigma, s, s_j: (lam, lam, lam - sigma),
+    "a dying mode that falls at lambda": lambda lam, sigma, s, s_j: (lam, lam + s_j * (sigma - lam) / s, lam),
+    "off the row space faster too": lambda lam, sigma, s, s_j: (
+        lam + s_j,
+        lam + s_j * (sigma - lam) / s,
+        lam - sigma,
+    ),
+}
+
+
+@pytest.mark.parametrize("rates", FALSE_RATES.values(), ids=FALSE_RATES.keys())
+def test_a_false_claim_is_not_proved_of_the_rates(rates):
+    with pytest.raises(ProofFailed, match=r"^T4\(a\) .* is not 0"):
+        law.prove(rates=rates)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
 from scipy.special import expit
 
 from finegrain.sims.theorems import depth as observed
@@ -235,11 +236,27 @@ def test_necessary_independence_for_convex_losses():
     assert law_gap(np.stack([z**2 - 1, z], axis=1), weights, 1.0) > 0.1
 
 
+def invisible_growth(loss_slope, end=2.0):
+    """|w_v| at `end` over its start: one neuron, f = a (w_u + w_v z), z ~ N(0, 1), lambda = 0, by RK45.
+
+    loss_slope: f -> dl/df.
+    """
+    z, weights = gaussian_points()
+
+    def velocity(_, state):
+        a, w_u, w_v = state
+        h = w_u + w_v * z
+        force = -weights * loss_slope(a * h)
+        return [force @ h, a * force.sum(), a * (force @ z)]
+
+    run = solve_ivp(velocity, (0, end), [1.0, 0.1, 0.5], rtol=1e-9, atol=1e-12)
+    return run.y[2, -1] / 0.5
+
+
 def test_necessary_convex_for_the_contraction():
-    """l = -f^2/2 is concave, Hbar = -1: the law holds and T_s grows, by e at s t ||A||^2 = 1 with A held."""
-    velocity = law.predict_velocity(np.ones((1, 1)), np.ones((1, 1)), -np.ones((1, 1)), np.ones((1, 1)), 0.0)
-    assert velocity[0, 0] == 1.0  # -dl/dW_v for f = x_v: E x_v^2
-    assert np.exp(law.predict_log_det(-1.0, 1.0)) > 2.7
+    """l = 1 - exp(-(f - 3)^2/2) is concave where |f - 3| > 1, the start: w_v grows; under (f - 3)^2/2 it falls."""
+    assert invisible_growth(lambda f: (f - 3) * np.exp(-((f - 3) ** 2) / 2)) > 1.1
+    assert invisible_growth(lambda f: f - 3) < 0.9
 
 
 @pytest.mark.parametrize("seed", range(2))

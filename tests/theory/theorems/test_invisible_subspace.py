@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
 
 from finegrain.sims.initial_weights import gaussian
 from finegrain.sims.population.flow import population_flow
@@ -154,6 +155,56 @@ def test_necessary_labels_do_not_see_it():
     assert np.linalg.norm(-dW - predicted) > 10 * np.linalg.norm(predicted)
 
 
+def bare_flow(W0, A0, second, weight_decay, t):
+    """W along gradient flow where the labels see nothing, E x x^T = second, M = 0: SciPy's RK45, 40 times to t."""
+    m, n = W0.shape
+
+    def velocity(_, state):
+        W, A = state[: m * n].reshape(m, n), state[m * n :].reshape(-1, m)
+        pull = A @ W @ second
+        return -np.concatenate(
+            [(A.T @ pull + weight_decay * W).ravel(), (pull @ W.T + weight_decay * A).ravel()]
+        )
+
+    start = np.concatenate([W0.ravel(), A0.ravel()])
+    run = solve_ivp(velocity, (0, t), start, t_eval=np.linspace(0, t, 40), rtol=1e-9, atol=1e-12)
+    return run.t, run.y[: m * n].T.reshape(-1, m, n)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 4),
+    width=st.integers(1, 4),
+    weight_decay=st.floats(0, 0.5),
+)
+def test_the_frobenius_norm_and_every_eigendirection_shrink(seed, n, width, weight_decay):
+    rng = np.random.default_rng(seed)
+    eigenvalues = rng.uniform(0, 2, n)
+    W0, A0 = rng.standard_normal((width, n)), rng.standard_normal((2, width))
+    times, W = bare_flow(W0, A0, np.diag(eigenvalues), weight_decay, 3.0)
+    for norms in (np.linalg.norm(W, axis=(1, 2)), *np.linalg.norm(W, axis=1).T):
+        allowed = [law.predict_largest_norm(norms[0], weight_decay, t) for t in times]
+        # Some hundred steps of rtol.
+        assert (norms <= np.array(allowed) + 1e-6 * np.linalg.norm(W0)).all()
+
+
+UNEVEN = np.diag([1.0, 0.01])
+
+
+def test_a_direction_that_mixes_eigenvalues_may_grow():
+    """The counterexample to "W_v only shrinks": what had cancelled along (1, 1) decays at two rates."""
+    _, W = bare_flow(np.array([[1.0, -1.0], [0.1, 0.1]]), np.array([[3.0, 0.0]]), UNEVEN, 0.0, 1.0)
+    norms = np.linalg.norm(W @ np.ones(2), axis=1)
+    assert norms[-1] > 4 * norms[0]
+
+
+def test_the_operator_norm_may_grow_and_stays_below_the_frobenius_norm_of_the_start():
+    _, W = bare_flow(np.array([[1.0, -1.0], [1.0, 1.0]]), np.array([[3.0, 0.0]]), UNEVEN, 0.0, 1.0)
+    norms = np.linalg.norm(W, 2, axis=(1, 2))
+    assert norms.max() > 1.1 * norms[0]
+    assert norms.max() <= np.linalg.norm(W[0])
+
+
 def test_one_transport_serves_no_two_eigenvalues():
     """Sigma_v = diag(.5, 2): T_.5 and T_2 differ, so W_v(t) is not T W_v(0) for one T."""
     rng = np.random.default_rng(1)
@@ -167,6 +218,9 @@ def test_one_transport_serves_no_two_eigenvalues():
 
 FALSE_CLAIMS = {
     "without the invisible covariance": lambda W_v, A, second_v, lam: -A.T * A * W_v - lam * W_v,
+    "the other order of the covariance": lambda W_v, A, second_v, lam: (
+        -A.T * A * W_v * second_v**2 - lam * W_v
+    ),
     "with weight decay counted twice": lambda W_v, A, second_v, lam: (
         -A.T * A * W_v * second_v - 2 * lam * W_v
     ),

@@ -10,7 +10,8 @@ from scipy.special import ndtr
 
 from finegrain.sims.theorems import recoverability as observed
 from finegrain.theory import kinematics, observables
-from finegrain.theory.moments import Moments
+from finegrain.theory import pairs as recoverability
+from finegrain.theory.moments import Moments, PooledCovariance
 from finegrain.theory.theorems import recoverability as law
 from finegrain.theory.theorems.symbolic import ProofFailed
 from finegrain.theory.tools import testing
@@ -153,6 +154,47 @@ def test_accuracies_are_unchanged_by_scale_and_rotation(case, factor, seed):
         assert after[rule] == pytest.approx(before[rule], abs=1e4 * len(delta) * EPS)
 
 
+SCALES = [1e-150, 1e-100, 1e-82, 1e-30, 1e30, 1e82, 1e150]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("kind", ["full", "pooled"])
+def test_every_accuracy_is_unchanged_by_scale_over_300_decades(scale, kind):
+    """Below 1e-82 the bisector had returned 1.0 where .691 is true."""
+    rng = np.random.default_rng(0)
+    root, means = rng.standard_normal((3, 3)), rng.standard_normal((2, 3))
+    classifier, bias = rng.standard_normal((2, 3)), np.array([0.1, -0.3])
+
+    def accuracies(size):
+        cov = root @ root.T * size**2
+        spread = np.stack([cov] * 2) if kind == "full" else PooledCovariance(cov, np.full(2, np.trace(cov)))
+        moments = Moments([0.3, 0.7], size * means, spread)
+        rules = (
+            recoverability.mahalanobis,
+            recoverability.lda_accuracy,
+            recoverability.bisector_accuracy,
+            recoverability.two_means_accuracy,
+            recoverability.separation,
+        )
+        by_pair = [float(rule(moments)[0, 1]) for rule in rules]
+        return [*by_pair, recoverability.nc4(moments, classifier / size, bias)]
+
+    # Rounding of one product by the scale, and of 2-means' stop at 1e-13.
+    np.testing.assert_allclose(accuracies(scale), accuracies(1.0), rtol=1e-12)
+    unit = np.eye(1)
+    assert law.predict([scale], scale**2 * unit)["bisector"] == pytest.approx(ndtr(0.5), rel=4 * EPS)
+    assert law.predict_thresholds(scale, scale) == pytest.approx(
+        np.array(law.predict_thresholds(1.0, 1.0)) * scale**2, rel=16 * EPS
+    )
+
+
+def test_two_close_classes_beside_a_far_one_keep_their_bisector():
+    """Per pair, not only over all: delta of 1e-100 beside a mean at 1."""
+    tiny = 1e-100
+    moments = Moments(np.full(3, 1 / 3), [[0.0], [tiny], [1.0]], np.full((3, 1, 1), tiny**2))
+    assert float(recoverability.bisector_accuracy(moments)[0, 1]) == pytest.approx(ndtr(0.5), rel=4 * EPS)
+
+
 @given(case=pairs(kind="anisotropic"))
 def test_no_rule_beats_the_optimum(case):
     found = law.predict(*case)
@@ -220,14 +262,22 @@ def test_predicted_against_observed():
 
 
 def test_necessary_gaussian_classes():
-    """h = relu(z), z ~ N(+-1/2, 1): the formula gives .661, the best rule, a cut at z = 0, has .6915."""
+    """h = relu(z), z ~ N(+-1/2, 1): the formula gives .661, a cut at h = 0+ sorts .6915 of samples right."""
+    label = np.arange(40_000) % 2
+    h = np.maximum(np.random.default_rng(0).standard_normal(label.size) + np.where(label, 0.5, -0.5), 0)
+    means, variance = [h[label == k].mean() for k in (0, 1)], np.mean([h[label == k].var() for k in (0, 1)])
+    # Four standard errors of the count are .01.
+    assert np.mean((h > 0) == label) > ndtr((means[1] - means[0]) / np.sqrt(variance) / 2) + 0.02
     inputs = Moments([0.5, 0.5], [[0.5], [-0.5]], np.ones((2, 1, 1)))
     hidden = kinematics.propagate(inputs, [[1.0]], "relu")
     assert float(observables.lda_accuracy(hidden)[0, 1]) < ndtr(0.5) - 0.03
 
 
 def test_necessary_equal_covariances():
-    """Equal means, variances 1 and 9: the formula gives 1/2, a cut at |x| = 1.57 is right 71 % of the time."""
+    """Equal means, variances 1 and 9: Phi(0) = 1/2, yet |x| < 1.57 sorts 71 % of samples right."""
+    label = np.arange(40_000) % 2
+    x = np.random.default_rng(0).standard_normal(label.size) * np.where(label, 1, 3)
+    assert np.mean((np.abs(x) < 1.57) == label) > 0.7
     moments = Moments([0.5, 0.5], np.zeros((2, 1)), np.array([1.0, 9.0]).reshape(2, 1, 1))
     cut = np.sqrt(2 * np.log(3) / (1 - 1 / 9))
     best = ((2 * ndtr(cut) - 1) + 2 * ndtr(-cut / 3)) / 2
@@ -236,8 +286,13 @@ def test_necessary_equal_covariances():
 
 
 def test_necessary_equal_weights_for_the_optimum():
-    predicted = law.predict([1.0, 0.0], np.eye(2), prior=0.9)["optimum"]
-    assert predicted > ndtr(0.5) + 0.2  # Phi(Delta/2) = .69; always saying the larger class has .9
+    """Phi(Delta/2) = .69 for Delta = 1; of samples with prior .9 always saying the larger class sorts .9 right."""
+    rng = np.random.default_rng(0)
+    label = rng.uniform(size=40_000) < 0.9
+    x = rng.standard_normal(label.size) + label
+    assert np.mean(label) > ndtr(0.5) + 0.2
+    # So does the best cut, at (1/2) - ln 9.
+    assert np.mean((x > 0.5 - np.log(9)) == label) > ndtr(0.5) + 0.2
 
 
 def test_necessary_equal_weights_for_two_means():
@@ -252,22 +307,34 @@ def test_necessary_equal_weights_for_two_means():
 
 
 def test_necessary_an_eigenvector_for_the_bisector():
-    """delta = (1, 1), Cov = diag(.1, 10)/2: Delta^2 = 20.2, the bisector .67."""
-    found = law.predict([1.0, 1.0], np.diag([0.05, 5.0]))
-    assert found["optimum"] > 0.98
-    assert found["bisector"] < 0.7
+    """delta = (1, 1), Cov = diag(.05, 5), on samples: nearest true mean .67, a rule along x_1 alone .98."""
+    rng = np.random.default_rng(0)
+    label = np.arange(40_000) % 2
+    x = rng.standard_normal((label.size, 2)) * np.sqrt([0.05, 5.0]) + np.where(label, 0.5, -0.5)[:, None]
+    distances = [np.sum((x - side * 0.5) ** 2, axis=1) for side in (-1, 1)]
+    nearest = np.mean((distances[1] < distances[0]) == label)
+    assert nearest < 0.7
+    assert np.mean((x[:, 0] > 0) == label) > nearest + 0.25
 
 
 def test_necessary_an_eigenvector_for_the_thresholds():
-    """delta off the axes by 30 degrees: all variances are below the threshold, yet 2-means is not the bisector."""
-    delta = 2 * np.array([np.cos(np.pi / 6), np.sin(np.pi / 6)])
-    cov = np.diag([1.0, 2.0])
-    best, _ = law.predict_thresholds(1.0, float(np.sqrt(delta @ cov @ delta) / 2))
-    assert best > 2.3  # the largest variance is 2
-    found = law.predict(delta, cov)
-    assert abs(found["two_means"] - found["bisector"]) > 0.01
-    n = observed.rest(observed.Pair(delta, cov), observed.Split(delta / 2, 1.0, 1.0))
-    assert abs(n @ delta / 2) < np.cos(0.2)  # more than .2 radians off delta
+    """delta off the axes by 30 degrees, variances 1 and 2 below the threshold 2.3: 2-means on samples turns away."""
+    rng = np.random.default_rng(0)
+    direction = np.array([np.cos(np.pi / 6), np.sin(np.pi / 6)])
+    label = np.arange(100_000) % 2
+    x = (
+        rng.standard_normal((label.size, 2)) * np.sqrt([1.0, 2.0])
+        + np.where(label, 1, -1)[:, None] * direction
+    )
+    # T = (pi/2)(E|X|)^2 along delta, from the same samples: above the largest variance.
+    assert np.pi / 2 * np.mean(np.abs(x @ direction)) ** 2 > 2.3
+    n = direction
+    for _ in range(300):
+        n = (np.sign(x @ n) @ x) / len(x)
+        n /= np.linalg.norm(n)
+    assert abs(n @ direction) < np.cos(0.2)
+    nearest = np.mean((x @ direction > 0) == label)
+    assert abs(nearest - np.mean((x @ n > 0) == label)) > 0.01
 
 
 BAD_CALLS = [
