@@ -23,6 +23,7 @@ from scipy.integrate import solve_ivp
 
 from finegrain.sims.gates.integrator import GateIntegrator
 from finegrain.sims.initial_weights import balanced
+from finegrain.sims.setting import Setting
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.targets import signs
 
@@ -59,7 +60,7 @@ def naive(W: Array, A: Array, decay: float, rtol: float = RTOL, atol: float = AT
 
 def gates(W: Array, A: Array, decay: float) -> tuple[Array, Array]:
     """All seeds by the gate-aware integrator."""
-    run = GateIntegrator(MIXTURE, TARGETS, activation="relu", slope=0.0, weight_decay=decay, rtol=RTOL)
+    run = GateIntegrator(MIXTURE, TARGETS, Setting(weight_decay=decay), RTOL)
     return run(0.0, END, W, A)
 
 

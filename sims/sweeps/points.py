@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finegrain.sims import initial_weights
-from finegrain.sims.population import pointwise
 from finegrain.sims.population.flow import Trajectory, population_flow
-from finegrain.theory import kinematics, observables, targets
+from finegrain.sims.setting import Setting, SettingKeywords
+from finegrain.theory import observables, targets
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.tools import checks
 
@@ -47,7 +47,7 @@ LETTERS = {
 }
 MAX_POINTS = 1_000_000  # of one config, which is held in memory
 STARTS = ("balanced", "gaussian")
-LEAST = {"coarse": 2, "subclasses": 1, "noise": 0, "width": 1, "weight_decay": 0, "seed": 0}
+LEAST = {"coarse": 2, "subclasses": 1, "noise": 0, "width": 1, "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class Point:
         dim: d >= K S; by default K S
         width: m >= 1
         eps: scale of the start, > 0
-        weight_decay: lambda >= 0
-        activation, loss: as in `population_flow`
+        weight_decay: lambda >= 0, of `Setting`
+        activation, loss: as in `Setting`
         start: balanced (needs K = 2 and one output) or gaussian, of finegrain.sims.initial_weights
         rtol: error of a step, in [1e-13, 1e-2]
         seed: of the start, >= 0
 
-    The targets are -1 and +1 on one output for K = 2, one-hot on K outputs for K > 2 and for the softmax loss, and
+    The targets are -1 and +1 on one output for K = 2, one-hot on K outputs for K > 2 and for cross-entropy, and
     2 one-hot - 1 for the logistic loss with K > 2.
 
     Raises:
@@ -106,20 +106,24 @@ class Point:
             )
         if not 1e-13 <= self.rtol <= 1e-2:
             raise ValueError(f"rtol must lie in [1e-13, 1e-2], got {self.rtol}")
-        checks.one_of("activation", self.activation, kinematics.ACTIVATIONS)
-        checks.one_of("loss", self.loss, pointwise.LOSSES)
+        Setting(**self.network)
         checks.one_of("start", self.start, STARTS)
         if self.loss != "squared" and self.noise > 0:
             raise ValueError(f"loss must be squared for inputs with noise, got {self.loss!r}")
         if self.start == "balanced" and not self.one_output:
             raise ValueError(
-                "start must be gaussian for more than one output (coarse > 2 or the softmax loss), got 'balanced'"
+                "start must be gaussian for more than one output (coarse > 2 or cross-entropy), got 'balanced'"
             )
 
     @property
     def one_output(self) -> bool:
         """Whether the targets are the signs -1 and +1."""
-        return self.coarse == 2 and self.loss != "softmax"
+        return self.coarse == 2 and self.loss != "cross-entropy"
+
+    @property
+    def network(self) -> SettingKeywords:
+        """Activation, loss and weight decay, as keywords."""
+        return {"activation": self.activation, "loss": self.loss, "weight_decay": self.weight_decay}
 
     @property
     def settings(self) -> Row:
@@ -140,12 +144,10 @@ class Point:
             W0,
             A0,
             targets=self._targets(mixture.coarse_map),
-            activation=self.activation,
-            loss=self.loss,
-            weight_decay=self.weight_decay,
             times=self.times,
             rtol=self.rtol,
             folder=folder,
+            **self.network,
         )
 
     def rows(self, folder: Path | str | None = None) -> list[Row]:

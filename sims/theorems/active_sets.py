@@ -21,7 +21,12 @@ from finegrain.theory.theorems import active_sets as law
 
 Array = NDArray[np.float64]
 
-SETTINGS = (("squared", 0.0, 0.05), ("squared", 0.2, 0.0), ("logistic", 0.0, 0.02), ("softmax", 0.3, 0.1))
+SETTINGS = (
+    ("squared", 0.0, 0.05),
+    ("squared", 0.2, 0.0),
+    ("logistic", 0.0, 0.02),
+    ("cross-entropy", 0.3, 0.1),
+)
 
 
 @dataclass(frozen=True, eq=False)

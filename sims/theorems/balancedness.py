@@ -1,6 +1,6 @@
 """T2 observed: the imbalance of the two layers along gradient flow, for every activation and loss that has one.
 
-Random mixtures with singular, anisotropic noise (squared loss) or without noise (logistic and softmax).
+Random mixtures with singular, anisotropic noise (squared loss) or without noise (logistic and cross-entropy).
 
 How far may an exact law seem to be missed? The imbalance B of the exact flow through any state decays at 2 lambda, so
 an error delta made in a step changes B by 2 ||state|| ||delta|| at most and is then forgotten, never amplified: errors
@@ -30,8 +30,8 @@ SETTINGS = (  # activation, loss, weight decay
     ("relu", "squared", 0.0),
     ("leaky_relu", "logistic", 0.1),
     ("square", "squared", 0.2),
-    ("identity", "softmax", 0.02),
-    ("relu", "softmax", 0.3),
+    ("identity", "cross-entropy", 0.02),
+    ("relu", "cross-entropy", 0.3),
 )
 
 
@@ -58,7 +58,7 @@ def random_mixture(
 
 def targets_for(mixture: Mixture, loss: str) -> Array:
     """Targets (C, K) that the loss is made for."""
-    return {"squared": centred_one_hot, "logistic": signs, "softmax": one_hot}[loss](mixture.coarse_map)
+    return {"squared": centred_one_hot, "logistic": signs, "cross-entropy": one_hot}[loss](mixture.coarse_map)
 
 
 def imbalance(W: Array, A: Array, activation: str) -> Array:

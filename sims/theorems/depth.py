@@ -148,7 +148,7 @@ class ConvexProblem:
     Attributes:
         points: (C, d_u); weights (C,); targets (C, K)
         variance: s; dim: n, 1 or 2
-        loss: logistic or softmax
+        loss: logistic or cross-entropy
     """
 
     points: Array
@@ -197,7 +197,7 @@ class ConvexProblem:
 
 
 def draw_convex(rng: np.random.Generator, *, loss: str, dim: int) -> ConvexProblem:
-    """Four random points of two (logistic) or three (softmax) classes in the plane; s between 0.3 and 1."""
+    """Four random points of two (logistic) or three (cross-entropy) classes in the plane; s between 0.3 and 1."""
     K = 1 if loss == "logistic" else 3
     labels = np.arange(6) % (2 if K == 1 else 3)
     targets = np.where(labels[:, None] == 1, 1.0, -1.0) if K == 1 else np.eye(3)[labels]
@@ -267,7 +267,7 @@ def verify(seed: int) -> list[Comparison]:
                 "change when the integrator's tolerance is 100 times coarser, and rounding at separation 1e-6",
             )
         )
-    for loss, dim, decay in (("logistic", 2, 0.02), ("softmax", 2, 0.05)):
+    for loss, dim, decay in (("logistic", 2, 0.02), ("cross-entropy", 2, 0.05)):
         convex = draw_convex(rng, loss=loss, dim=dim)
         W0 = rng.standard_normal((dim, 2 + dim)) / 2
         A0 = rng.standard_normal((convex.targets.shape[1], dim)) / 2

@@ -124,7 +124,9 @@ def observed_transport(flow: Trajectory, W0: Array, A0: Array, weight_decay: flo
 def verify(seed: int) -> list[Comparison]:
     """||A||^2 at the end against its prediction, and U's invariant, for three losses."""
     rows = []
-    for index, (loss, weight_decay) in enumerate([("squared", 0.03), ("logistic", 0.01), ("softmax", 0.1)]):
+    for index, (loss, weight_decay) in enumerate(
+        [("squared", 0.03), ("logistic", 0.01), ("cross-entropy", 0.1)]
+    ):
         rng = np.random.default_rng([seed, 14, index])
         mixture, targets, W0, A0 = random_problem(
             rng,

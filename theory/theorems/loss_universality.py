@@ -3,9 +3,9 @@
 Setting of T7: orthonormal noise-free means, C fine classes of probability 1/C, S a coarse class, ReLU, weight decay
 lambda on both layers. The loss is a function of the outputs and the coarse label alone. Let v be the unit vector along
 which it pulls the outputs of a coarse class: the sign of the label (squared, logistic), or
-v_k = (e_k - 1/K)/sqrt((K-1)/K) (softmax). At outputs F v the residual, minus the loss's gradient, is r(F) v:
+v_k = (e_k - 1/K)/sqrt((K-1)/K) (cross-entropy). At outputs F v the residual, minus the loss's gradient, is r(F) v:
 
-    squared   r = ||t|| - F        logistic   r = 1/(1 + e^F)        softmax   r = (1 - p) sqrt(K/(K-1)),
+    squared   r = ||t|| - F        logistic   r = 1/(1 + e^F)        cross-entropy   r = (1 - p) sqrt(K/(K-1)),
 
 p = 1/(1 + (K-1) exp(-F sqrt(K/(K-1)))) the label's probability. A neuron active on q subclasses, w_c = u,
 A_j = sqrt(q) u v, grows at d ln u/dt = r sqrt(q)/C - lambda, so that T7's formula for sep in G = exp(int r dt/C) holds
@@ -16,8 +16,8 @@ The margin is F = sum_q binom(S-1, q-1) sqrt(q) e_q G^(2 sqrt q) e^{-2 lambda t}
 
 If r falls with F, neurons active on all S come to rest where r = C lambda/sqrt S, below lambda_c = r(0) sqrt(S)/C:
 
-    logistic  F = ln(sqrt S/(C lambda) - 1), lambda_c = sqrt S/(2C)
-    softmax   p = 1 - (C lambda/sqrt S) sqrt((K-1)/K), lambda_c = sqrt(S (K-1)/K)/C,
+    logistic       F = ln(sqrt S/(C lambda) - 1), lambda_c = sqrt S/(2C)
+    cross-entropy  p = 1 - (C lambda/sqrt S) sqrt((K-1)/K), lambda_c = sqrt(S (K-1)/K)/C,
 
 and sep decays at min(lambda, lambda_c) (1 - rho_S). The margin settles at 2 F |r'(F)| sqrt(S)/C below lambda_c, and at
 2 (lambda - lambda_c) above. At lambda = 0, sep ~ eps^(1 - rho_S) F^(-(1 - rho_S)/2) where G is large: with the
@@ -77,12 +77,12 @@ THEOREM = Theorem(
     ),
 )
 
-LOSSES = ("logistic", "softmax", "squared")
+LOSSES = ("cross-entropy", "logistic", "squared")
 SIZES = ((2, 1), (3, 1), (2, 2), (2, 3))  # (S, outputs)
 
 
 def residual(loss: str, margin: float, coarse: int = 2) -> float:
-    """r(F) at margin F, for K = `coarse` classes (softmax) and targets of norm 1 (squared)."""
+    """r(F) at margin F, for K = `coarse` classes (cross-entropy) and targets of norm 1 (squared)."""
     checks.one_of("loss", loss, LOSSES)
     if loss == "squared":
         return 1 - margin
@@ -118,7 +118,7 @@ def predict_end(loss: str, subclasses: int, classes: float, weight_decay: float,
 
 
 def predict_probability(subclasses: int, classes: float, weight_decay: float, coarse: int) -> float:
-    """Softmax at rest: the probability p given to the label, 1/K from the critical weight decay on."""
+    """Cross-entropy at rest: the probability p given to the label, 1/K from the critical weight decay on."""
     r = predict_residual(subclasses, classes, weight_decay)
     return max(1 - r * _norm(coarse), 1 / coarse)
 
@@ -138,7 +138,7 @@ def predict_transient(
         return 2 * excess
     F = predict_end(loss, subclasses, classes, weight_decay, coarse)
     r = residual(loss, F, coarse)
-    fall = {"squared": 1.0, "logistic": r * (1 - r), "softmax": r * (1 / _norm(coarse) - r)}[loss]
+    fall = {"squared": 1.0, "logistic": r * (1 - r), "cross-entropy": r * (1 / _norm(coarse) - r)}[loss]
     return 2 * F * fall * float(np.sqrt(subclasses)) / classes
 
 

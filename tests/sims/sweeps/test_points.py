@@ -60,7 +60,7 @@ REFUSED = [
     ({"eps": "0.1"}, "eps must be a number, got '0.1'"),
     ({"activation": 1}, "activation must be a word, got 1"),
     ({"activation": "tanh"}, "one of erf, identity, leaky_relu, relu, square; got 'tanh'"),
-    ({"loss": "hinge"}, "loss must be one of logistic, softmax, squared; got 'hinge'"),
+    ({"loss": "hinge"}, "loss must be one of cross-entropy, logistic, squared; got 'hinge'"),
     ({"loss": "logistic", "noise": 0.1}, "loss must be squared for inputs with noise, got 'logistic'"),
     ({"start": "zero"}, "start must be one of balanced, gaussian; got 'zero'"),
     ({"coarse": 3}, "start must be gaussian for more than one output"),
