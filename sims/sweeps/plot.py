@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import linregress
 
+from finegrain.sims.grid import nearest
 from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
-from finegrain.sims.sweeps.points import KEYS, LETTERS, Row, nearest_key
+from finegrain.sims.sweeps.points import KEYS, LETTERS, Row
 from finegrain.sims.sweeps.sweep import number
 from finegrain.theory.theorems import specialisation
 from finegrain.theory.tools.brief import brief
@@ -136,7 +137,7 @@ def _column(table: list[Row], name: str) -> str:
     known, full = tuple(table[0]), LETTERS.get(name, name)
     if full not in known:
         raise ValueError(
-            f"unknown column {name!r}; did you mean {nearest_key(name, known)!r}? Columns: {', '.join(known)}"
+            f"unknown column {name!r}; did you mean {nearest(name, known)!r}? Columns: {', '.join(known)}"
         )
     return full
 
