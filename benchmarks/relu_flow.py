@@ -18,7 +18,6 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from finegrain.sims.gates.integrator import GateIntegrator
@@ -26,8 +25,7 @@ from finegrain.sims.initial_weights import balanced
 from finegrain.sims.setting import Setting
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.targets import signs
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 WIDTH, END, RTOL, ATOL = 400, 200.0, 1e-6, 1e-9
 SETTINGS = ((0.1, 0.05), (1e-3, 0.0))  # eps, lambda

@@ -11,13 +11,13 @@ from finegrain.sims.setting import LOSSES
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.arrays import Array
 
-Pair = Callable[[Array], tuple[Array, Array]]
+Activation = Callable[[Array], tuple[Array, Array]]
 Loss = Callable[[Array, Array], tuple[Array, Array]]
 
 
-def activation(name: str, slope: float = 0.01) -> Pair:
+def activation(name: str, slope: float = 0.01) -> Activation:
     """z -> (phi(z), phi'(z)), elementwise; relu'(0) = 0, and leaky_relu'(0) = slope, its slope below zero."""
-    functions: dict[str, Pair] = {
+    functions: dict[str, Activation] = {
         "identity": lambda z: (z, np.ones_like(z)),
         "relu": lambda z: (np.maximum(z, 0), (z > 0).astype(float)),
         "leaky_relu": lambda z: (np.where(z > 0, z, slope * z), np.where(z > 0, 1.0, slope)),

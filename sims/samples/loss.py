@@ -86,7 +86,7 @@ class SampleLoss:
     """(W, A, samples) -> (L (B,), dL/dW, dL/dA) of B networks, and the Moments of their representations."""
 
     def __init__(self, setting: Setting) -> None:
-        self.phi, self.loss = _activation(setting.activation, setting.slope), LOSSES[setting.loss]
+        self.phi, self.loss = _activation(setting.activation, setting.slope), FUNCTIONS[setting.loss]
         self.weight_decay = setting.weight_decay
 
     def __call__(self, W: Tensor, A: Tensor, samples: Samples) -> tuple[Tensor, Tensor, Tensor]:
@@ -178,7 +178,7 @@ def _cross_entropy(f: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # (f, t), both (B, n, K) -> the loss summed over samples (B,), and its derivative by f (B, n, K).
-LOSSES = {"squared": _squared, "logistic": _logistic, "cross-entropy": _cross_entropy}
+FUNCTIONS = {"squared": _squared, "logistic": _logistic, "cross-entropy": _cross_entropy}
 
 
 def _labels(name: str, value: ArrayLike, x: Array, num_fine: int) -> Labels:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from scipy.stats import linregress
 
 from finegrain.sims.grid import nearest
@@ -20,9 +19,9 @@ from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
 from finegrain.sims.sweeps.points import KEYS, LETTERS, Row
 from finegrain.sims.sweeps.sweep import number
 from finegrain.theory.theorems import specialisation
+from finegrain.theory.tools.arrays import Array
 from finegrain.theory.tools.brief import brief
 
-Array = NDArray[np.float64]
 MARKERS = "osD^vP*"
 LABELS = {
     "eps": r"initialisation scale $\varepsilon$",

@@ -30,8 +30,8 @@ from finegrain.sims.setting import Setting, SettingKeywords
 from finegrain.theory import observables, targets
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 Row = dict[str, Any]
 
 LETTERS = {

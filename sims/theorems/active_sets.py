@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from finegrain.sims.initial_weights import gaussian
@@ -18,8 +17,7 @@ from finegrain.sims.theorems.balancedness import targets_for
 from finegrain.sims.theorems.comparison import Comparison
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.theorems import active_sets as law
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 SETTINGS = (
     ("squared", 0.0, 0.05),

@@ -12,7 +12,6 @@ only add up. Each step's is held below 2 rtol times the largest weight, root mea
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finegrain.sims.initial_weights import gaussian
 from finegrain.sims.population.flow import Trajectory, population_flow
@@ -21,11 +20,11 @@ from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
 from finegrain.theory.targets import centred_one_hot, one_hot, signs
 from finegrain.theory.theorems import balancedness as law
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 EVALUATIONS_A_STEP = {"DOP853": 12, "RK45": 6, "gates": 1}
-SETTINGS = (  # activation, loss, weight decay
+# Activation, loss, weight decay.
+SETTINGS = (
     ("identity", "squared", 0.05),
     ("relu", "squared", 0.0),
     ("leaky_relu", "logistic", 0.1),

@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from scipy.special import expit, softmax
 
 from finegrain.sims.population import pointwise
 from finegrain.sims.theorems.comparison import Comparison
 from finegrain.theory.theorems import depth as law
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 Layers = list[Array]
 
 

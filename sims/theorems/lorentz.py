@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finegrain.sims.initial_weights import gaussian
 from finegrain.sims.population import pointwise
@@ -18,8 +17,7 @@ from finegrain.sims.theorems.balancedness import random_mixture, targets_for
 from finegrain.sims.theorems.comparison import Comparison
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.theorems import lorentz as law
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,12 +26,11 @@ from collections.abc import Callable
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from finegrain.theory.theorems.symbolic import AnyLoss, Theorem, gradient, matrix, penalty, require_zero
+from finegrain.theory.theorems.symbolic import Theorem, UnknownLoss, gradient, matrix, penalty, require_zero
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 THEOREM = Theorem(
     id="T2",
@@ -115,7 +114,7 @@ def _weights(m: int, d: int, K: int, samples: int) -> tuple[sp.Matrix, sp.Matrix
 def _prove_linear(claim: Claim, m: int, d: int, K: int, samples: int) -> None:
     W, A, inputs, lam = _weights(m, d, K, samples)
     outputs = [f for x in inputs for f in A * W * x]
-    loss = AnyLoss(*outputs) + penalty(lam, W, A)
+    loss = UnknownLoss(*outputs) + penalty(lam, W, A)
     dW, dA = -gradient(loss, W), -gradient(loss, A)
     share, rate = claim(sp.Integer(1), lam)
     derivative = dW * W.T + W * dW.T - share * (dA.T * A + A.T * dA)
@@ -138,7 +137,7 @@ def _prove_homogeneous(claim: Claim, m: int, d: int, K: int, samples: int) -> No
     W, A, inputs, lam = _weights(m, d, K, samples)
     p = sp.Symbol("p")
     outputs = [f for x in inputs for f in A * (W * x).applyfunc(_Homogeneous)]
-    loss = AnyLoss(*outputs) + penalty(lam, W, A)
+    loss = UnknownLoss(*outputs) + penalty(lam, W, A)
     dW, dA = -gradient(loss, W), -gradient(loss, A)
     share, rate = claim(p, lam)
     for j in range(m):

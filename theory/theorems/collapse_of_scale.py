@@ -29,7 +29,6 @@ from collections.abc import Callable
 
 import numpy as np
 import sympy as sp
-from numpy.typing import NDArray
 
 from finegrain.theory.theorems.symbolic import (
     Theorem,
@@ -41,8 +40,7 @@ from finegrain.theory.theorems.symbolic import (
     symmetric,
 )
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 THEOREM = Theorem(
     id="T4",

@@ -52,8 +52,8 @@ from scipy.special import ndtr
 
 from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 # w (m, C), labels (C,) -> E phi(z_c) (m, C), grad_w sum_c t_c E phi(z_c) (m, C)
 Gate = Callable[[Array, Array], tuple[Array, Array]]
 

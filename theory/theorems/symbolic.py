@@ -55,7 +55,7 @@ def squared_loss(F: sp.Matrix, second: sp.Matrix, cross: sp.Matrix) -> sp.Expr:
     return square / 2 - sum(F[k, a] * cross[k, a] for k in range(K) for a in range(d))
 
 
-class AnyLoss(sp.Function):
+class UnknownLoss(sp.Function):
     """A differentiable function of the network's outputs of which nothing else is known: dl1, dl2, ... by each."""
 
     def fdiff(self, argindex: int) -> sp.Expr:
