@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from finegrain.sims.population.flow import Trajectory
+from finegrain.sims.population.flow import Trajectory, require_times
 from finegrain.sims.run_folder import RunFolder, digest
 from finegrain.sims.samples.loss import DTYPES, SampleLoss, Samples, device_named
 from finegrain.sims.samples.schemes import Descent, Rule, RungeKutta, Scheme, require_finite
@@ -113,8 +113,7 @@ def sampled_flow(
     """
     checks.positive("step", step)
     marks = checks.real("times", times, ("T",))
-    if marks.size == 0 or marks[0] < 0 or (np.diff(marks) <= 0).any():
-        raise ValueError(f"times must be non-empty, >= 0 and increasing, got {marks.tolist()}")
+    require_times(marks)
     problem = _Problem.checked(x, fine, W0, A0, targets, Setting(**setting), test, dtype, device)
     scheme = RungeKutta(problem.loss, problem.train, *problem.starts, step)
     config = {"method": "RK4", "step": step, "times": marks.tolist()}
