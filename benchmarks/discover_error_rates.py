@@ -13,11 +13,10 @@ from collections.abc import Callable
 
 import numpy as np
 from joblib import Parallel, delayed
-from numpy.typing import NDArray
 
 from finegrain.empirical.hidden_classes.discover import discover
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 CLASSES, DIM = 10, 20
 
 

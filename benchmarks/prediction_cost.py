@@ -26,6 +26,7 @@ from finegrain.sims.initial_weights import gaussian
 from finegrain.sims.population.flow import population_descent
 from finegrain.sims.population.loss import PRECISIONS, population_loss
 from finegrain.sims.samples.loss import SampleLoss, Samples
+from finegrain.sims.setting import Setting
 from finegrain.theory import observables
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
@@ -36,7 +37,7 @@ COARSE = np.arange(CLASSES) % 5
 TARGETS = centred_one_hot(COARSE)
 DECAY, RATE = 1e-3, 0.1
 FLOAT32: dict[str, Any] = {"dtype": torch.float32, "device": torch.device("cpu")}
-DESCENT = SampleLoss("relu", 0.01, "squared", DECAY)
+DESCENT = SampleLoss(Setting(weight_decay=DECAY))
 
 
 class Problem:

@@ -35,8 +35,8 @@ from finegrain.theory import kinematics, observables
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
 from finegrain.theory.targets import centred_one_hot
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 NAMES = ("fine_share", "nc1_trace_ratio_coarse")
 
 

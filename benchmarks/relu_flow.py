@@ -18,15 +18,14 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from finegrain.sims.gates.integrator import GateIntegrator
 from finegrain.sims.initial_weights import balanced
+from finegrain.sims.setting import Setting
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.targets import signs
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 WIDTH, END, RTOL, ATOL = 400, 200.0, 1e-6, 1e-9
 SETTINGS = ((0.1, 0.05), (1e-3, 0.0))  # eps, lambda
@@ -59,7 +58,7 @@ def naive(W: Array, A: Array, decay: float, rtol: float = RTOL, atol: float = AT
 
 def gates(W: Array, A: Array, decay: float) -> tuple[Array, Array]:
     """All seeds by the gate-aware integrator."""
-    run = GateIntegrator(MIXTURE, TARGETS, activation="relu", slope=0.0, weight_decay=decay, rtol=RTOL)
+    run = GateIntegrator(MIXTURE, TARGETS, Setting(weight_decay=decay), RTOL)
     return run(0.0, END, W, A)
 
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from finegrain.sims.initial_weights import gaussian
 from finegrain.sims.plotting import PAGE, PALETTE, paper_style, save
@@ -23,8 +22,7 @@ from finegrain.sims.population.loss import population_loss
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments, MomentsAccumulator
 from finegrain.theory.targets import one_hot
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 
 def gradient(m: int, components: int) -> Callable[[], object]:

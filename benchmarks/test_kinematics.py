@@ -9,6 +9,7 @@ from finegrain.sims.initial_weights import gaussian
 from finegrain.sims.population.flow import population_flow
 from finegrain.sims.population.loss import population_loss
 from finegrain.sims.samples.loss import SampleLoss, Samples
+from finegrain.sims.setting import Setting
 from finegrain.theory.gaussian import bivariate_normal_cdf
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
@@ -59,7 +60,7 @@ def test_population_gradient(contest, problem, time):
     where = {"dtype": torch.float32, "device": torch.device("cpu")}
     samples = Samples.checked("", x, fine, targets, 1, x.shape[1], where)
     W, A = torch.tensor(W0[None], **where), torch.tensor(A0[None], **where)
-    objective = SampleLoss("relu", 0.0, "squared", 0.0)
+    objective = SampleLoss(Setting())
 
     def autograd():
         w, a = W[0].clone().requires_grad_(), A[0].clone().requires_grad_()

@@ -3,6 +3,7 @@ from .empirical.measurement.measure import measure as measure
 from .empirical.prediction.predict import predict as predict
 from .sims.population.flow import Trajectory as Trajectory
 from .sims.population.flow import population_flow as population_flow
+from .sims.setting import Setting as Setting
 from .theory import kinematics as kinematics
 from .theory import observables as observables
 from .theory import targets as targets

@@ -18,7 +18,7 @@ WEIGHT_DECAY = 0.1
 
 
 def compute(jobs: int, seed: int) -> dict[str, Any]:
-    """Four layers along one flow; ln det T_s of two layers under logistic and softmax loss."""
+    """Four layers along one flow; ln det T_s of two layers under logistic loss and cross-entropy."""
     rng = np.random.default_rng(seed)
     problem = observed.draw_deep(rng, depth=4, width=8, visible=2, invisible=5, eta=0.3)
     times = np.linspace(1, 30, 15)
@@ -27,7 +27,7 @@ def compute(jobs: int, seed: int) -> dict[str, Any]:
     )
     initial = observed.separations(problem.start, problem.delta)
     convex: dict[str, Any] = {}
-    for loss in ("logistic", "softmax"):
+    for loss in ("logistic", "cross-entropy"):
         case = observed.draw_convex(rng, loss=loss, dim=1)
         W0, A0 = rng.standard_normal((1, 3)), rng.standard_normal((case.targets.shape[1], 1))
         ends = np.linspace(1, 10, 7)

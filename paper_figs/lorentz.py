@@ -19,7 +19,7 @@ def compute(jobs: int, seed: int) -> dict[str, Any]:
     """The first-layer norm of four neurons under three losses, and the worst deviation of any weight."""
     times = np.linspace(0.5, 12, 24)
     panels = {}
-    for index, loss in enumerate(("squared", "logistic", "softmax")):
+    for index, loss in enumerate(("squared", "logistic", "cross-entropy")):
         rng = np.random.default_rng([seed, index])
         mixture, targets, W0, A0 = observed.random_problem(
             rng, loss=loss, dim=6, width=4, subclasses=2, scale=0.7

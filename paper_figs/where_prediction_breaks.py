@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from finegrain.empirical.prediction.error_law import power_law
 from finegrain.sims.plotting import PAGE, PALETTE, paper_style
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 TITLE = "Where the prediction breaks"
 CLAIM = "T13's error falls with n where classes are Gaussian; where they are not it stays, and falls with R"

@@ -18,7 +18,7 @@ from scipy.integrate import solve_ivp
 Array = NDArray[np.float64]
 
 ACTIVATIONS = ("erf", "identity", "leaky_relu", "relu", "square")
-LOSSES = ("logistic", "softmax", "squared")
+LOSSES = ("cross-entropy", "logistic", "squared")
 
 
 @dataclass(frozen=True, eq=False)

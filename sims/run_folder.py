@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from finegrain.theory.tools.arrays import Arrays
 from finegrain.theory.tools.files import clear, to_json, writable_folder, write_atomic
 
-Arrays = dict[str, NDArray[Any]]
 CURE = "delete it and those after it to recompute them"
 LIBRARIES = ("finegrain", "numpy", "scipy", "torch", "scikit-learn", "safetensors")
 

@@ -16,13 +16,11 @@ Source: Hartigan & Hartigan (1985), The dip test of unimodality, Annals of Stati
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression
 
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
-Index = NDArray[np.int64]
+from finegrain.theory.tools.arrays import Array, Index
 
 # Quantiles of sqrt(n) dip of n uniform samples, a row a size, at these upper tail probabilities; 10,000 draws each
 # (3,000 at n = 8192) by `uniform_quantiles`: good to 1 % up to 0.01 and to 3 % at the end.

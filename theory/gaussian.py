@@ -25,12 +25,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 CUT = 40.0  # phi and Phi vanish in float64 below -CUT, so |h| is clipped there
 _FAR = 9.0  # with |h| beyond, the parts differ from those of r = 0 by exp(-81/2) = 3e-18 at most

@@ -34,12 +34,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from finegrain.theory.gaussian import CUT
-
-Array = NDArray[Any]
+from finegrain.theory.tools.arrays import Floats
 
 # Least weighted errors (Remez): of M, weight e^{-t^2/2} max(1, t)/(2 pi), t in [0, 4.5]; beyond, both sides decay.
 MILLS = (
@@ -58,7 +56,7 @@ _TINY = 1e-30  # in place of 1 - |r| = 0
 _SIGN, _ONE = np.float32(-0.0).view(np.int32), np.float32(1).view(np.int32)
 
 
-def _integrated(mills: tuple[float, ...]) -> tuple[Array, Array]:
+def _integrated(mills: tuple[float, ...]) -> tuple[Floats, Floats]:
     """Coefficients of turn, by powers of -R^2/2, and of wedge (i, l), for t^i y^(2 l + 1) with y = R sin theta.
 
     int_0^theta (R cos a)^k da = rho_k R^k theta + y p_k(t, y^2), p_k = (t^{k-1} + (k - 1)(t^2 + y^2) p_{k-2})/k.
@@ -86,22 +84,22 @@ _TURN, _MILLS, _ARC = (
 class HalfLine(NamedTuple):
     """X < h for h <= 0, float32 arrays of one shape but for `wedge`, which has a leading axis of coefficients."""
 
-    h: Array  # in [-CUT, 0]
-    half_cdf: Array  # Phi(h)/2
-    half_pdf: Array  # phi(h)/2
-    wedge: Array  # (terms, ...)
+    h: Floats  # in [-CUT, 0]
+    half_cdf: Floats  # Phi(h)/2
+    half_pdf: Floats  # phi(h)/2
+    wedge: Floats  # (terms, ...)
 
 
 class Pairs(NamedTuple):
     """Of each pair of half-lines, float32 (...); defined in the module's docstring."""
 
-    r: Array
-    delta: Array
-    shift: tuple[Array, Array]
-    ring: Array
+    r: Floats
+    delta: Floats
+    shift: tuple[Floats, Floats]
+    ring: Floats
 
 
-def half_line(h: Array) -> HalfLine:
+def half_line(h: Floats) -> HalfLine:
     """What pairs need of h <= 0 (float64)."""
     h = np.maximum(h, -CUT)
     powers = [-h]  # |h|, |h|^3, ...
@@ -112,7 +110,7 @@ def half_line(h: Array) -> HalfLine:
     return HalfLine(*(part.astype(np.float32) for part in parts))
 
 
-def orthant(one: HalfLine, two: HalfLine, r: Array) -> Pairs:
+def orthant(one: HalfLine, two: HalfLine, r: Floats) -> Pairs:
     """The parts for correlations r (...), float64, in [-1, 1] but for rounding, and sides that broadcast to it.
 
     With the two halves of the quadrant put together, and sense_i the sign of u_i,
@@ -151,7 +149,9 @@ def orthant(one: HalfLine, two: HalfLine, r: Array) -> Pairs:
     return Pairs(r, delta, (shift_1, shift_2), ring)
 
 
-def _half(side: HalfLine, offset: Array, sense: Array, density: Array, turn: Array) -> tuple[Array, Array]:
+def _half(
+    side: HalfLine, offset: Floats, sense: Floats, density: Floats, turn: Floats
+) -> tuple[Floats, Floats]:
     """A side's term in delta, given turn pi/2, and its shift, sense (phi(h)/2 - E M)."""
     wedge = _polynomial(side.wedge, offset)
     wedge *= density
@@ -165,7 +165,7 @@ def _half(side: HalfLine, offset: Array, sense: Array, density: Array, turn: Arr
     return wedge, shift
 
 
-def _arccos(gap: Array, root: Array, sign: Array) -> Array:
+def _arccos(gap: Floats, root: Floats, sign: Floats) -> Floats:
     """arccos(sign (1 - gap)), given the root of gap."""
     arc = _polynomial(_ARC, gap)
     arc *= root  # arccos(1 - gap)
@@ -175,7 +175,7 @@ def _arccos(gap: Array, root: Array, sign: Array) -> Array:
     return arc
 
 
-def _offsets(leads: tuple[Array, Array], q: Array) -> list[Array]:
+def _offsets(leads: tuple[Floats, Floats], q: Floats) -> list[Floats]:
     """|u| = |leads|/q, at most CUT."""
     inverse = 1 / q
     cut = np.full_like(q, CUT)  # two arrays have a faster minimum than an array and a number
@@ -186,7 +186,7 @@ def _offsets(leads: tuple[Array, Array], q: Array) -> list[Array]:
     return offsets
 
 
-def _leads(h_1: Array, h_2: Array, sign: Array, gap: Array) -> tuple[Array, Array]:
+def _leads(h_1: Floats, h_2: Floats, sign: Floats, gap: Floats) -> tuple[Floats, Floats]:
     """q u_1 = h_2 - r h_1 and q u_2 = h_1 - r h_2, with r = sign (1 - gap): nothing is rounded where they cancel."""
     lean = sign * gap
     apart = sign * h_1
@@ -199,14 +199,14 @@ def _leads(h_1: Array, h_2: Array, sign: Array, gap: Array) -> tuple[Array, Arra
     return first, lean
 
 
-def _sign(x: Array) -> Array:
+def _sign(x: Floats) -> Floats:
     """copysign(1, x) on the bits of x, which NumPy does four times as fast."""
     bits = x.view(np.int32) & _SIGN
     bits |= _ONE
     return bits.view(np.float32)
 
 
-def _polynomial(coefficients: Any, x: Array) -> Array:
+def _polynomial(coefficients: Any, x: Floats) -> Floats:
     """sum_k coefficients[k] x^k, coefficients numbers or arrays that broadcast to x."""
     total = coefficients[-1] * x
     total += coefficients[-2]

@@ -29,8 +29,7 @@ from scipy.stats import t as student
 from finegrain.theory.moments import Moments, MomentsAccumulator
 from finegrain.theory.pairs import host
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 
 class GroupedMoments:

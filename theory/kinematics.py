@@ -26,15 +26,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import erf
 
 from finegrain.theory import gaussian
 from finegrain.theory.moments import Moments
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array, Index
 
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
 Pullback = Callable[[Array, Array], tuple[Array, Array]]
 
 PSD_TOLERANCE = 1e-10  # a covariance handed in may carry the rounding of its own making

@@ -15,9 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from finegrain.theory.moments import Moments
 from finegrain.theory.pairs import host
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array
 from finegrain.theory.tools.brief import brief
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

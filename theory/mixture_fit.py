@@ -21,16 +21,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from finegrain.theory.moments import Moments
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array, Labels
 from finegrain.theory.tools.console import tracked
-
-Array = NDArray[np.float64]
-Labels = NDArray[np.int64]
 
 SHAPES = ("full", "spherical")
 CANDIDATES = (1, 2, 4, 8, 16)
-RIDGE = (
-    1e-6  # of the mean variance: it follows the scale of the data, where a fixed one would swamp small inputs
-)
+# Of the mean variance: it follows the scale of the data, where a fixed one would swamp small inputs.
+RIDGE = 1e-6
 
 
 def fit_components(
@@ -138,9 +135,8 @@ def log_likelihood(fitted: Moments, samples: Array, labels: Labels, components: 
 
     A ridge of 1e-6 of the samples' mean variance keeps the density of a component of few samples finite.
     """
-    from scipy.special import (
-        logsumexp,  # here, as in _log_density: SHAPES is read by programs that only show help
-    )
+    # Imported here, as in _log_density: SHAPES is read by programs that only show help.
+    from scipy.special import logsumexp
 
     ridge, total = RIDGE * samples.var(axis=0).mean(), 0.0
     for c in range(int(labels.max()) + 1):

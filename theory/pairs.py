@@ -19,15 +19,14 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array, to_device
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from finegrain.theory import gaussian
 from finegrain.theory.moments import Moments, PooledCovariance
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array, Index
 
-Array = NDArray[np.float64]
-Index = NDArray[np.int64]
 Kernel = Callable[[Moments, Index, Index], Array]  # values (P,) of the pairs (first, second)
 
 PAIR_ENTRIES = 2**23  # entries of a temporary: 64 MiB

@@ -26,22 +26,21 @@ neurons broadcast to such a rectangle, and nothing is gathered.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finegrain.theory import gaussian
 from finegrain.theory.gaussian_single import HalfLine, half_line, orthant
+from finegrain.theory.tools.arrays import Array, Floats
 
-Array = NDArray[Any]
-Pull = Callable[[Array, Array], tuple[Array, Array]]
+Pull = Callable[[Floats, Floats], tuple[Floats, Floats]]
 
 SIZE = 2**16  # pairs of a block: fewer would be ruled by what a call costs
 STRIP = 32  # rows of a block: the squares at their left are done twice, and short rows make short inner loops
 
 
-def output_noise(b: Array, W: Array, W_cov: Array, A: Array, slope: float) -> tuple[Array, Array, Pull]:
+def output_noise(b: Array, W: Array, W_cov: Array, A: Array, slope: float) -> tuple[Floats, Floats, Pull]:
     """Means of h, products of its covariances with A^T, and the gradient of the noise and the means.
 
     Args:
@@ -79,7 +78,7 @@ def output_noise(b: Array, W: Array, W_cov: Array, A: Array, slope: float) -> tu
     from_x = 2 * e * e * (A_rho @ A + 2 * pairs.x) + tail * by_rho + p
     from_s = 4 * e * e * pairs.s + line.pdf * by_rho - h * p
 
-    def pull(mean_bar: Array, weights: Array) -> tuple[Array, Array]:
+    def pull(mean_bar: Floats, weights: Floats) -> tuple[Floats, Floats]:
         by_s = inverse * (steepness * mean_bar + from_s)
         W_bar = linear.gradient(weights) + _summed(weights[:, None] * by_s, W_cov)
         W_bar += _summed(4 * e * e * weights[:, None] * flip, pairs.W)
@@ -88,7 +87,7 @@ def output_noise(b: Array, W: Array, W_cov: Array, A: Array, slope: float) -> tu
     return mean, covariance_A, pull
 
 
-def _summed(factors: Array, parts: Array) -> Array:
+def _summed(factors: Floats, parts: Floats) -> Floats:
     """sum_n factors (n, m) parts (n, m, d) -> (m, d)."""
     return (factors.T[:, None] @ parts.transpose(1, 0, 2))[:, 0]
 
@@ -96,13 +95,13 @@ def _summed(factors: Array, parts: Array) -> Array:
 class _Linear(NamedTuple):
     """The covariance Q_jk sum_i left_ij right_ik, symmetric in j and k, left and right (n, 3, m)."""
 
-    covariance_A: Array  # (n, m, K)
-    partners: Array  # (n, m): sum_k G_jk Q_jk, as right_0 = 1
-    A_left: Array  # (n 3 K, m)
-    A_W_cov: Array  # (n 3 K, d): A right W Sigma
+    covariance_A: Floats  # (n, m, K)
+    partners: Floats  # (n, m): sum_k G_jk Q_jk, as right_0 = 1
+    A_left: Floats  # (n 3 K, m)
+    A_W_cov: Floats  # (n 3 K, d): A right W Sigma
 
     @classmethod
-    def of(cls, left: Array, right: Array, W: Array, W_cov: Array, A: Array) -> _Linear:
+    def of(cls, left: Floats, right: Floats, W: Floats, W_cov: Floats, A: Floats) -> _Linear:
         (n, m, dim), (outputs, _) = W_cov.shape, A.shape
         A_left, A_right = ((side[:, :, None] * A).reshape(n, -1, m) for side in (left, right))
         A_W_cov = (A_right @ W_cov).reshape(-1, dim)
@@ -110,7 +109,7 @@ class _Linear(NamedTuple):
         covariance = (left[:, :, None] * A_Q).sum(axis=1)
         return cls(covariance.swapaxes(1, 2), (A * A_Q[:, 0]).sum(axis=1), A_left.reshape(-1, m), A_W_cov)
 
-    def gradient(self, weights: Array) -> Array:
+    def gradient(self, weights: Floats) -> Floats:
         """Of the noise with respect to W, (m, d), summed over components with weights (n,)."""
         return self.A_left.T @ (np.repeat(weights, len(self.A_W_cov) // len(weights))[:, None] * self.A_W_cov)
 
@@ -118,14 +117,14 @@ class _Linear(NamedTuple):
 class _Sums(NamedTuple):
     """Of each neuron, sums over its partners of pair_jk and of its gradient, the latter with G_jk."""
 
-    covariance_A: Array  # (n, m, K), over s_j
-    W: Array  # (n, m, d): of delta
-    x: Array  # (n, m), and so the others: of the slope by x but for p, of that by s but for p, and of p
-    s: Array
-    p: Array
+    covariance_A: Floats  # (n, m, K), over s_j
+    W: Floats  # (n, m, d): of delta
+    x: Floats  # (n, m), and so the others: of the slope by x but for p, of that by s but for p, and of p
+    s: Floats
+    p: Floats
 
 
-def _pairs(h: Array, s: Array, flip: Array, inverse: Array, W: Array, W_cov: Array, A: Array) -> _Sums:
+def _pairs(h: Floats, s: Floats, flip: Floats, inverse: Floats, W: Floats, W_cov: Floats, A: Floats) -> _Sums:
     """Of neurons of these h <= 0, s, flips and 1/s, (n, m)."""
     (n, m, dim), (outputs, _) = W_cov.shape, A.shape
     lines, G, unit = half_line(h), (A.T @ A).astype(np.float32), (flip * inverse)[..., None]
@@ -172,15 +171,15 @@ class _Block(NamedTuple):
     rows: slice
     columns: slice
 
-    def left(self, neurons: Array) -> Array:
+    def left(self, neurons: Floats) -> Floats:
         """(n, m, p) -> (B, R, p)."""
         return neurons[self.components, self.rows]
 
-    def right(self, neurons: Array) -> Array:
+    def right(self, neurons: Floats) -> Floats:
         """(n, m, p) -> (B, S, p)."""
         return neurons[self.components, self.columns]
 
-    def outer(self, neurons: Array) -> tuple[Array, Array]:
+    def outer(self, neurons: Floats) -> tuple[Floats, Floats]:
         """(n, m, 1) -> (B, R, 1) and (B, 1, S)."""
         return self.left(neurons), np.swapaxes(self.right(neurons), 1, 2)
 
@@ -191,7 +190,7 @@ class _Block(NamedTuple):
             HalfLine(*(a[..., self.components, None, self.columns] for a in lines)),
         )
 
-    def add(self, totals: Array, by_rows: Array, by_columns: Array, vectors: Array) -> None:
+    def add(self, totals: Floats, by_rows: Floats, by_columns: Floats, vectors: Floats) -> None:
         """Add sum_k M_jk v_k to totals_j, over the block's pairs, each once; totals and vectors (n, m, p).
 
         M_jk is an entry of `by_rows` (B, R, S), or of `by_columns` where j is the column's neuron.

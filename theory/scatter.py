@@ -162,9 +162,8 @@ def segment_sums(rows: Any, starts: list[int], member: Any) -> Any:
         parts = [rows[start:stop, ...] for start, stop in pairwise(starts)]
         return xp.stack([xp.sum(part, axis=0, dtype=xp.float64) for part in parts])
     if is_numpy_array(rows):
-        from scipy.sparse import (
-            csr_array,  # here, as BLAS below: it doubles the time that importing theory takes
-        )
+        # Imported here, as BLAS below: it doubles the time that importing theory takes.
+        from scipy.sparse import csr_array
 
         n = len(rows)
         return csr_array((np.ones(n), np.arange(n), starts), shape=(segments, n)) @ rows
@@ -188,9 +187,8 @@ def add_gram(total: Any, rows: Any) -> None:
 def mirror(total: Any, strip: int = 64) -> None:
     """Copy the lower triangle of `total` (d, d) onto the upper one, in place."""
     xp = array_namespace(total)
-    for start in range(
-        0, total.shape[0], strip
-    ):  # by strips: a transposed copy of the whole misses the cache
+    # By strips: a transposed copy of the whole misses the cache.
+    for start in range(0, total.shape[0], strip):
         stop = start + strip
         corner = total[start:stop, start:stop]
         total[start:stop, start:stop] = xp.tril(corner) + xp.tril(corner, k=-1).T

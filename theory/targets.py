@@ -7,11 +7,10 @@ Three kinds: scalar signs for K = 2, one-hot, and centred one-hot, whose rows fo
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 
 def one_hot(coarse_map: ArrayLike) -> Array:

@@ -19,14 +19,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 STEPS = 3000
 STILL = 1e-13  # change of the unit normal at which the iteration has come to rest
@@ -115,7 +113,7 @@ def discriminant(mixture: Mixture) -> Split:
     return _split(normal, (first + second) / 2, float(np.log(fine.weights[1] / fine.weights[0])))
 
 
-def inside(mixture: Mixture, coarse: int) -> Mixture:
+def one_coarse_class(mixture: Mixture, coarse: int) -> Mixture:
     """The mixture of the fine classes of one coarse class 0..K-1 alone, renumbered from 0 in their order."""
     checks.integer("coarse", coarse, 0)
     fine = np.flatnonzero(mixture.coarse_map == coarse)
@@ -154,5 +152,5 @@ def _split(normal: Array, point: Array, tilt: float) -> Split:
 def _need_two(mixture: Mixture) -> None:
     if mixture.num_fine != 2:
         raise ValueError(
-            f"mixture must have 2 fine classes, got {mixture.num_fine}: take one coarse class by inside()"
+            f"mixture must have 2 fine classes, got {mixture.num_fine}: take one by one_coarse_class()"
         )

@@ -324,7 +324,7 @@ S = [2, 3]
 seed = [0, 1]
 """
 RECIPE = b"""name = "cifar"
-vary = { labels = ["coarse", "fine"], seed = [0, 1] }
+grid = { labels = ["coarse", "fine"], seed = [0, 1] }
 [recipe]
 network = "speed"
 width = 32
@@ -334,7 +334,7 @@ sizes = [[0, 20], [4, 24], [6, 32]]
 learning_rate = 0.75
 lookahead = true
 """
-RECIPES = b"""vary = { map = ["mod", "random:1", [0, 0, 1, 1]], width = [8] }
+RECIPES = b"""grid = { map = ["mod", "random:1", [0, 0, 1, 1]], width = [8] }
 [recipe]
 network = "mlp"
 loss = "squared"

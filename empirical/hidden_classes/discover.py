@@ -22,11 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 from finegrain.empirical.hidden_classes.recovery import checked, class_mean_directions, off_classifier
 from finegrain.empirical.hidden_classes.splits import Split, find_subclasses
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Labels
 from finegrain.theory.tools.brief import brief
 from finegrain.theory.tools.console import tracked
 from finegrain.theory.tools.files import to_json, writable_folder, write_atomic
-
-Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

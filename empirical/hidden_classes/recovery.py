@@ -28,10 +28,8 @@ from scipy.optimize import linear_sum_assignment
 
 from finegrain.theory.theorems.where_to_look import projector
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Floats, Labels
 from finegrain.theory.tools.brief import brief
-
-Floats = NDArray[np.floating[Any]]
-Labels = NDArray[np.int64]
 
 METHODS = ("k-means", "guided-k-means", "guided-mixture")
 STARTS = 10  # of k-means, and of a mixture

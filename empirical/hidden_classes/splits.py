@@ -27,17 +27,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finegrain.empirical.hidden_classes.recovery import COMPONENTS, mixture_components, unit_norm
 from finegrain.theory.dip import p_value
-
-Array = NDArray[np.float64]
-Floats = NDArray[np.floating[Any]]
-Labels = NDArray[np.int64]
+from finegrain.theory.tools.arrays import Array, Floats, Labels
 
 SPLITS = 5  # random choices a test
 CUT_STARTS = 3  # of the mixture that cuts

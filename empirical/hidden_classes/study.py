@@ -26,9 +26,9 @@ from finegrain.sims.run_folder import Arrays
 from finegrain.theory.moments import Moments
 from finegrain.theory.pairs import bisector_accuracy, inside, lda_accuracy, two_means_accuracy
 from finegrain.theory.theorems import where_to_look
+from finegrain.theory.tools.arrays import Labels
 
 Row = dict[str, Any]
-Labels = NDArray[np.int64]
 Arguments = tuple[Any, ...]  # of `recovered`
 
 COMPONENTS = 64  # of the pixels

@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from finegrain.empirical.measurement.measure import Estimate, Measurement
 from finegrain.sims.plotting import PAGE, PALETTE, paper_style
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 RULES = {
     "lda_accuracy": "LDA",

@@ -32,10 +32,10 @@ from finegrain.theory.jackknife import GroupedMoments, interval
 from finegrain.theory.moments import Moments, PooledCovariance
 from finegrain.theory.pairs import host
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array
 from finegrain.theory.tools.brief import brief
 from finegrain.theory.tools.console import tracked
 
-Array = NDArray[np.float64]
 Values = dict[str, Any]  # observables by name, each a number or an array
 CoarseMap = str | Path | Mapping[Any, Any] | Sequence[int] | NDArray[np.integer] | None
 

@@ -13,8 +13,7 @@ from finegrain.empirical.readers.coarse_maps import coarse_map
 from finegrain.empirical.readers.data import Dataset
 from finegrain.sims.initial_weights import gaussian
 from finegrain.theory.targets import centred_one_hot
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 DIM, LEARNING_RATE, WEIGHT_DECAY, SCALE = 64, 0.3, 1e-3, 0.5
 

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 MEAN_SQUARE = 5.0  # E||x||^2 before the constant coordinate (docs/theory.md, T13)
 BLOCK = 4096  # images held in float64 at once

@@ -3,31 +3,34 @@
 A TOML file holds one recipe and what to vary about it; each combination is a run in a folder of its own:
 
     name = "headline"
-    vary = { labels = ["coarse", "fine"], seed = [0, 1, 2] }
 
     [recipe]
     network = "resnet9"
     width = 32
 
+    [grid]
+    labels = ["coarse", "fine"]
+    seed = [0, 1, 2]
+
+What to vary is written as for a sweep (finegrain.sims.grid): lists in [grid] are crossed, each [[points]] is a run.
 Learning rates are for the mean loss over a batch: multiply them with the batch.
 """
 
 from __future__ import annotations
 
-import difflib
-import itertools
 import math
 import re
-import tomllib
 from collections import Counter
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from finegrain.empirical.networks.augment import FLIPS
+from finegrain.sims import grid
 from finegrain.theory.tools import checks
 
-MOST = 10_000  # runs of one file
+# Runs of one file.
+MOST = 10_000
 LABELS = ("coarse", "fine")
 LOSSES = ("cross-entropy", "squared")
 SCHEDULES = ("one-cycle", "cosine")
@@ -87,7 +90,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, default in DEFAULTS.items():
-            _typed(name, getattr(self, name), type(default))
+            object.__setattr__(self, name, grid.typed(name, type(default), getattr(self, name)))
         object.__setattr__(self, "sizes", _pairs(self.sizes))
         object.__setattr__(self, "map", _map(self.map))
         for name in ("width", "epochs", "batch", "measure_every", "measured"):
@@ -124,77 +127,59 @@ class Recipe:
         return next((pixels for start, pixels in reversed(self.sizes) if epoch >= start), full)
 
 
+NAMES = tuple(f.name for f in fields(Recipe))
 DEFAULTS = {f.name: f.default for f in fields(Recipe) if f.name not in ("map", "sizes")}
 
 
 def read_recipes(path: Path) -> list[tuple[str, Recipe]]:
-    """Name and recipe of every run of a TOML file, the last name of `vary` varying fastest.
+    """Name and recipe of every run of a TOML file, in its order (finegrain.sims.grid).
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not TOML, neither [recipe] nor vary in it, an unknown entry (the nearest is named), one of another
+        ValueError: not TOML, neither [recipe] nor [grid] in it, an unknown entry (the nearest is named), one of another
             type or out of its range, or runs whose names are no folder's or not apart.
     """
+    source, content = str(path), grid.read_toml(path)
+    entries = grid.named(source, content, ("name", "recipe", *grid.TABLES))
+    # An empty file is a mistake, not the default recipe.
+    if not entries.keys() - {"name"}:
+        raise ValueError(
+            f"{source} must have a table [recipe], empty for all defaults, or [grid]; got neither"
+        )
+    shared = entries.get("recipe", {})
+    if not isinstance(shared, dict):
+        raise ValueError(f"{source}: recipe must be a table, got {shared!r}")
+    shared = grid.named(f"{source}, [recipe]", shared, NAMES)
+    varied = grid.combinations(source, content, NAMES, most=MOST)
+    names = [_name(entries.get("name", path.stem), own) for own in varied]
+    _require_folders(source, names)
+    recipes = [_recipe(f"{source}, point {i}", {**shared, **own}) for i, own in enumerate(varied, 1)]
+    return list(zip(names, recipes, strict=True))
+
+
+def _recipe(where: str, settings: dict[str, Any]) -> Recipe:
     try:
-        return _runs(path.stem, tomllib.loads(path.read_text()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from error
+        return Recipe(**settings)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{where}: {error}") from error
 
 
-def _runs(stem: str, content: dict[str, Any]) -> list[tuple[str, Recipe]]:
-    _known(content, ("name", "recipe", "vary"))
-    if not {"recipe", "vary"} & content.keys():  # an empty file is a mistake, not the default recipe
-        raise ValueError("a recipe must have a table [recipe], empty for all defaults, or vary; got neither")
-    recipe, vary = (_table(content, key) for key in ("recipe", "vary"))
-    _known({**recipe, **vary}, tuple(f.name for f in fields(Recipe)))
-    for key, values in vary.items():
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"vary: {key} must be a non-empty list, got {values!r}")
-    if (count := math.prod(map(len, vary.values()))) > MOST:
-        raise ValueError(f"vary must give at most {MOST} runs, got {count}")
-    runs = []
-    for values in itertools.product(*vary.values()):
-        chosen = dict(zip(vary, values, strict=True))
-        parts = [content.get("name", stem), *(f"{k}-{_short(v)}" for k, v in chosen.items())]
-        runs.append(("_".join(map(str, parts)), Recipe(**{**recipe, **chosen})))
-    _require_folders([name for name, _ in runs])
-    return runs
+def _name(first: Any, own: dict[str, Any]) -> str:
+    """A run's name: the file's, and what the run has of its own."""
+    parts = (f"{key}-{value}".replace(":", "-").replace(",", "") for key, value in own.items())
+    return "_".join([str(first), *parts])
 
 
-def _require_folders(names: list[str]) -> None:
+def _require_folders(source: str, names: list[str]) -> None:
     """A run's name becomes its folder: one of its own, and below the output folder."""
     for name in names:
         if name in (".", "..") or not re.fullmatch(r"[\w .+=\[\]()-]{1,200}", name):
-            raise ValueError(f"each run must have a name of letters, digits and _ - . + =, got {name!r}")
+            raise ValueError(
+                f"{source}: each run must have a name of letters, digits and _ - . + =, got {name!r}"
+            )
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
-        raise ValueError(f"runs must have names of their own, got {twice!r} twice")
-
-
-def _table(content: dict[str, Any], key: str) -> dict[str, Any]:
-    table = content.get(key, {})
-    if not isinstance(table, dict):
-        raise ValueError(f"{key} must be a table, got {table!r}")
-    return table
-
-
-def _known(entries: dict[str, Any], allowed: tuple[str, ...]) -> None:
-    for name in entries:
-        if name not in allowed:
-            nearest = difflib.get_close_matches(name, allowed, n=1, cutoff=0)[0]
-            raise ValueError(f"unknown entry {name!r} (nearest: {nearest})")
-
-
-def _typed(name: str, value: Any, kind: type) -> None:
-    """Refuse what is not of the default's type; a whole number will do for any number."""
-    number = kind in (int, float) and isinstance(value, int) and not isinstance(value, bool)
-    if number and abs(value) >= 2**63:
-        raise ValueError(f"{name} must be below 2^63, got a number of {value.bit_length()} bits")
-    if not (number or isinstance(value, kind)):
-        words = {str: "text", bool: "true or false", int: "an integer", float: "a number"}[kind]
-        raise ValueError(f"{name} must be {words}, got {value!r}")
+        raise ValueError(f"{source}: runs must have names of their own, got {twice!r} twice")
 
 
 def _pairs(sizes: Any) -> tuple[tuple[int, int], ...]:
@@ -212,7 +197,3 @@ def _map(spec: Any) -> str | tuple[int, ...]:
     if not isinstance(spec, list | tuple) or not all(type(entry) is int for entry in spec):
         raise ValueError(f"map must be a name or a list of integers, got {spec!r}")
     return tuple(spec)
-
-
-def _short(value: Any) -> str:
-    return str(value).replace(":", "-").replace(",", "")

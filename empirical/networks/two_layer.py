@@ -2,8 +2,8 @@
 
     h = phi(W x),   f = A h,   L = 1/2 mean ||f - t||^2 + lambda/2 (||W||^2 + ||A||^2)
 
-One network of `sims.sampled_descent`, with Moments of the representation recorded along training, one entry a fine
-class, though training sees the coarse targets alone.
+One network of `sampled_descent` (sims/samples/flow.py), with Moments of the representation recorded along training,
+one entry per fine class, though training sees the coarse targets alone.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from finegrain.sims.samples.flow import sampled_descent
 from finegrain.theory.moments import Moments
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array
 from finegrain.theory.tools.brief import brief
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

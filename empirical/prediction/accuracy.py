@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finegrain.empirical.prediction.error_law import PowerLaw, power_law, rms
+from finegrain.theory.tools.arrays import Array
 
 Point = dict[str, Any]
-Array = NDArray[np.float64]
 
 # What a prediction aims at, at the end and at the worst recorded time.
 AIMS = {"fine_share": (0.01, 0.02), "nc1_trace_ratio_coarse": (0.03, 0.03), "nc1_coarse": (0.03, 0.03)}

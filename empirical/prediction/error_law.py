@@ -13,12 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 
 @dataclass(frozen=True)

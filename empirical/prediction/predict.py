@@ -32,9 +32,8 @@ from finegrain.theory.mixture import Mixture, class_mean_directions
 from finegrain.theory.mixture_fit import choose_components
 from finegrain.theory.moments import Moments
 from finegrain.theory.targets import centred_one_hot
+from finegrain.theory.tools.arrays import Array
 from finegrain.theory.tools.brief import brief
-
-Array = NDArray[np.float64]
 
 # R m^2 beyond which descent is in single precision: double would take longer than the training that it predicts.
 LARGEST_DOUBLE = 16 * 32**2

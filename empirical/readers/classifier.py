@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from finegrain.empirical.readers.array_files import read_whole, split_spec
 from finegrain.theory.pairs import host
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 
 @dataclass(frozen=True, eq=False)

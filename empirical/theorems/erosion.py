@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finegrain.empirical.networks import two_layer
 from finegrain.sims.initial_weights import gaussian
@@ -27,9 +26,7 @@ from finegrain.theory.moments import Moments
 from finegrain.theory.targets import centred_one_hot
 from finegrain.theory.theorems import erosion as law
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
-Labels = NDArray[np.int64]
+from finegrain.theory.tools.arrays import Array, Labels
 
 
 @dataclass(frozen=True, eq=False)

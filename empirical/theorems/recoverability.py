@@ -18,9 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array
 from finegrain.theory.two_means import Split, bisector, discriminant, two_means
-
-Array = NDArray[np.float64]
 
 RULES: dict[str, Callable[[Mixture], Split]] = {
     "LDA": discriminant,

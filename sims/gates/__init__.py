@@ -1,4 +1,4 @@
 """ReLU networks on noise-free, orthogonal inputs: flow integrated from gate event to gate event.
 
-Imports theory alone. population may import it.
+Imports setting and theory. population may import it.
 """

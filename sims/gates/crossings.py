@@ -13,11 +13,12 @@ from functools import cache
 
 import numpy as np
 from numpy.polynomial import legendre
-from numpy.typing import NDArray
 
-from finegrain.sims.gates.series import Array, Gates, Inputs, at, path
+from finegrain.sims.gates.series import Gates, OrthogonalPoints, at, path
+from finegrain.theory.tools.arrays import Array, Index
 
-NEWTON = 5  # bracketed Newton iterations from the chord's root; each squares an error that starts near 1e-2
+# Bracketed Newton iterations from the chord's root; each squares an error that starts near 1e-2.
+NEWTON = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,25 +36,25 @@ class Crossings:
     forcing: Array
 
 
-def outdated(inputs: Inputs, gates: Gates, y: Array) -> Gates:
+def outdated(inputs: OrthogonalPoints, gates: Gates, y: Array) -> Gates:
     """Gates (C, N) that a neuron at y (C + K, N) has crossed: open at w . mu <= 0, or closed above it (leaky only)."""
     coordinates = y[: len(gates)]
     return np.where(gates, coordinates <= 0, (coordinates > 0) & (inputs.slope > 0))
 
 
-def degree(inputs: Inputs) -> int:
+def degree(inputs: OrthogonalPoints) -> int:
     """Of the projection: the forcing is integrated once, and small, so half the order is enough."""
     return inputs.order // 2 - 1
 
 
 def follow(
-    inputs: Inputs,
+    inputs: OrthogonalPoints,
     y: Array,
     gates: Gates,
     residual: Array,
     step: Array,
     decay: Array,
-    network: NDArray[np.int64],
+    network: Index,
     batch: int,
 ) -> Crossings:
     """Follow neurons through all their crossings in one step.
@@ -68,10 +69,8 @@ def follow(
     end, now = np.empty_like(y), gates.copy()
     moments = np.zeros((degree(inputs) + 1, C, K, batch))
     drive = inputs.rates * step * residual
-    left, since = (
-        np.arange(y.shape[1]),
-        np.zeros(y.shape[1]),
-    )  # neurons still to cross, and where their paths start
+    # Neurons still to cross, and where their paths start.
+    left, since = np.arange(y.shape[1]), np.zeros(y.shape[1])
     paths = path(y, inputs.slopes(now)[:, None] * drive)
     while True:
         last = np.sum(paths, axis=0)
@@ -101,7 +100,7 @@ def follow(
 class _Added:
     """Integrals of what neurons add to f from their crossings `when` (N,) to the end of the step."""
 
-    inputs: Inputs
+    inputs: OrthogonalPoints
     step: Array
     decay: Array
     when: Array
@@ -113,7 +112,7 @@ class _Added:
         before: Array,
         new: Array,
         after: Array,
-        network: NDArray[np.int64],
+        network: Index,
         batch: int,
     ) -> Array:
         """int (new - old) L_q, Legendre's polynomials on [0, 1], (degree + 1, C, K, batch); f without its factor nu."""
@@ -140,7 +139,7 @@ def _outputs(y: Array, slopes: Array) -> Array:
     return (slopes[:, None] * y[:C])[:, None] * y[C:]
 
 
-def _first_root(coordinates: Array, crossed: Gates) -> tuple[Array, NDArray[np.int64]]:
+def _first_root(coordinates: Array, crossed: Gates) -> tuple[Array, Index]:
     """Each neuron's first crossing theta (N,) and its gate (N,), from gate coordinates (order + 1, C, N)."""
     gate, neuron = np.nonzero(crossed)
     polynomial = coordinates[:, gate, neuron]

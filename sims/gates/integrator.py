@@ -2,9 +2,9 @@
 
 An adaptive solver meets a kink at every gate that closes, about one a neuron, and crawls from kink to kink. Here no
 kink is ever stepped over: a step takes the gates as they are at its start, T19 gives the flow of every active set as a
-power series (`gate_series`), the few neurons that lose a gate in the step are followed on their own (`gate_crossings`),
-and what they add to the output is fed back until it changes no more. Neurons far from their gates are not looked at
-(`gate_sets`), so a step costs about the same at any width.
+power series (series.py), the few neurons that lose a gate in the step are followed on their own (crossings.py), and
+what they add to the output is fed back until it changes no more. Neurons far from their gates are not looked at
+(sets.py), so a step costs about the same at any width.
 
 Gates close for good under ReLU (T6); under leaky ReLU they may also open. Orthogonal means make a gate's own coordinate
 independent of the others, so that it is crossed outright and never slid along; for other means `applies` says no.
@@ -21,28 +21,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finegrain.sims.gates.crossings import Crossings, degree, follow, outdated
-from finegrain.sims.gates.series import Array, Gates, Inputs, longest_step, rescale, series
-from finegrain.sims.gates.sets import ActiveSets, Index
+from finegrain.sims.gates.series import Gates, OrthogonalPoints, longest_step, rescale, series
+from finegrain.sims.gates.sets import ActiveSets
+from finegrain.sims.setting import Setting
 from finegrain.theory.mixture import Mixture
+from finegrain.theory.tools.arrays import Array, Index
 
-MAX_STEPS = 200_000  # between two recorded times; ordinary flows take 50
-ROUNDS = 6  # of feedback; each gains a few digits, and a step that needs more is halved
-SAFETY = 0.9  # steps are this much shorter than the series allows
-MOST_MOVED = (
-    30.0  # entries of a set's transformation, beyond which its neurons are written down anew (rounding)
-)
-MOST_CLASSES = 62  # gates are bits of an integer
+# Steps between two recorded times; ordinary flows take 50.
+MAX_STEPS = 200_000
+# Rounds of feedback; each gains a few digits, and a step that needs more is halved.
+ROUNDS = 6
+# Steps are this much shorter than the series allows.
+SAFETY = 0.9
+# Entries of a set's transformation, beyond which its neurons are written down anew (rounding).
+MOST_MOVED = 30.0
+# Gates are bits of an integer.
+MOST_CLASSES = 62
 
 
-def applies(mixture: Mixture, activation: str, slope: float, loss: str) -> bool:
+def applies(mixture: Mixture, setting: Setting) -> bool:
     """Whether this integrator is made for the problem: (leaky) ReLU, squared loss, orthogonal means, no noise."""
     means = mixture.moments.means
     norms = np.linalg.norm(means, axis=1)
     rounding = 8 * means.shape[1] * np.finfo(float).eps
     overlaps = np.abs(means @ means.T - np.diag(norms**2))
     return (
-        (activation == "relu" or (activation == "leaky_relu" and slope >= 0))
-        and loss == "squared"
+        setting.rectified
+        and setting.closed >= 0
+        and setting.loss == "squared"
         and not mixture.moments.covariances.any()
         and len(means) <= MOST_CLASSES
         and bool(np.all(overlaps <= rounding * np.outer(norms, norms)))
@@ -54,30 +60,21 @@ class GateIntegrator:
 
     Args:
         targets: (C, K), of each fine class.
-        activation, slope, weight_decay: as in `population_loss`; `applies` must hold.
+        setting: `applies` must hold.
         rtol: error of a step (see the module).
     """
 
     method = "gates"
 
-    def __init__(
-        self,
-        mixture: Mixture,
-        targets: Array,
-        *,
-        activation: str,
-        slope: float,
-        weight_decay: float,
-        rtol: float,
-    ) -> None:
+    def __init__(self, mixture: Mixture, targets: Array, setting: Setting, rtol: float) -> None:
         m = mixture.moments
         norms = np.linalg.norm(m.means, axis=1)
         self._directions = m.means / np.where(norms > 0, norms, 1)[:, None]
-        order = max(
-            8, int(np.ceil(-np.log(rtol) / 2)) + 1
-        )  # the work for a digit is least near this (Jorba & Zou)
-        closed = slope if activation == "leaky_relu" else 0.0
-        self._inputs = Inputs(m.weights, norms, targets[mixture.fine_map], weight_decay, closed, order)
+        # The work for a digit is least near this order (Jorba & Zou).
+        order = max(8, int(np.ceil(-np.log(rtol) / 2)) + 1)
+        self._inputs = OrthogonalPoints(
+            m.weights, norms, targets[mixture.fine_map], setting.weight_decay, setting.closed, order
+        )
         self.rtol, self.evaluations = rtol, 0
 
     def initial(self, W: Array, A: Array) -> tuple[Array, Array]:
@@ -87,7 +84,8 @@ class GateIntegrator:
     def __call__(self, start: float, end: float, W: Array, A: Array) -> tuple[Array, Array]:
         """Weights at time `end` from those at `start`: one network (m, d), (K, m), or B of them along a first axis."""
         coordinates = W @ self._directions.T
-        rest = W - coordinates @ self._directions  # off the means nothing but weight decay acts
+        # Off the means nothing but weight decay acts.
+        rest = W - coordinates @ self._directions
         C = len(self._directions)
         y = np.concatenate([np.moveaxis(coordinates, -1, 0), np.moveaxis(A, -2, 0)])
         batch = 1 if W.ndim == 2 else len(W)
@@ -99,7 +97,8 @@ class GateIntegrator:
 
     def _gates_kept(self, W: Array, gates: Gates) -> Array:
         """W with each w . mu on its gate's side of zero for whoever computes it anew; moved by rounding errors only."""
-        sums = np.count_nonzero(self._directions, axis=1) - 1  # in w . mu; with none it is exact
+        # Additions in w . mu; with none it is exact.
+        sums = np.count_nonzero(self._directions, axis=1) - 1
         rounding = 4 * np.finfo(float).eps * sums * (np.abs(W) @ np.abs(self._directions.T))
         side = np.where(gates, 1.0, -1.0)
         short = np.maximum(rounding - side * (W @ self._directions.T), 0)

@@ -25,12 +25,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
+
 Gates = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class OrthogonalPoints:
     """Orthogonal input points, their targets, and the network's settings.
 
     Attributes:
@@ -59,7 +60,7 @@ class Inputs:
 
 
 def series(
-    inputs: Inputs, gates: Gates, gram: Array, decay: Array, step: Array, forcing: Array
+    inputs: OrthogonalPoints, gates: Gates, gram: Array, decay: Array, step: Array, forcing: Array
 ) -> tuple[Array, Array]:
     """U_s (order + 1, C + K, C + K, sets, B) and the residual g (order, C, K, B) over one step, as coefficients.
 

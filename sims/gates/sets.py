@@ -9,13 +9,13 @@ for as long as no g_c changes sign. So each neuron has a due date on its network
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finegrain.sims.gates.crossings import Crossings
-from finegrain.sims.gates.series import Array, Gates, Inputs
+from finegrain.sims.gates.series import Gates, OrthogonalPoints
+from finegrain.theory.tools.arrays import Array, Index
 
-Index = NDArray[np.int64]
-CHUNK = 8192  # neurons transformed at once: their matrices stay in the cache
+# Neurons transformed at once: their matrices stay in the cache.
+CHUNK = 8192
 
 
 class ActiveSets:
@@ -29,7 +29,7 @@ class ActiveSets:
         network: of each neuron, (N,), N = B m
     """
 
-    def __init__(self, inputs: Inputs, y: Array, gates: Gates, batch: int) -> None:
+    def __init__(self, inputs: OrthogonalPoints, y: Array, gates: Gates, batch: int) -> None:
         """From neurons y (C + K, N), ordered by network, and their gates (C, N)."""
         self.inputs, self.batch = inputs, batch
         self.network = np.repeat(np.arange(batch), y.shape[1] // batch)

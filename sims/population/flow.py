@@ -1,7 +1,7 @@
 """Gradient flow of the population loss: dW/dt = -dL/dW, dA/dt = -dL/dA.
 
 Integration is SciPy's DOP853 where the field is smooth. ReLU and leaky ReLU on noise-free inputs have kinks: with
-squared loss and orthogonal means `gate_flow` takes them, method "gates"; otherwise SciPy's RK45 does, step by step.
+squared loss and orthogonal means sims/gates takes them, method "gates"; otherwise SciPy's RK45 does, step by step.
 Each recorded time starts a fresh integration from the state alone, so that a resumed run repeats an unbroken one
 bit for bit. The error of a step is held below rtol times each weight or, where that is larger, rtol times the
 root mean square of its neuron's weights at the last recorded time: a start at scale 1e-10 is resolved as well
@@ -14,28 +14,31 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
-from finegrain.sims.gates import integrator as gate_flow
-from finegrain.sims.population.loss import Field, population_loss
+from finegrain.sims.gates.integrator import GateIntegrator, applies
+from finegrain.sims.population.loss import Field, population_field
 from finegrain.sims.run_folder import RunFolder, digest
+from finegrain.sims.setting import Setting, SettingKeywords
 from finegrain.theory import kinematics
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
 from finegrain.theory.theorems import balancedness
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array
 from finegrain.theory.tools.brief import brief
 from finegrain.theory.tools.console import tracked
 
-Array = NDArray[np.float64]
-State = tuple[Array, ...]  # (W, A), and with momentum their velocities
+# (W, A), and with momentum their velocities.
+State = tuple[Array, ...]
 
 STATE = ("W", "A", "velocity.W", "velocity.A")
-MAX_EVALUATIONS = 200_000  # of the gradient between two recorded times; ordinary flows take a few thousand
+# Of the gradient between two recorded times; ordinary flows take a few thousand.
+MAX_EVALUATIONS = 200_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +74,11 @@ def population_flow(
     A0: ArrayLike,
     *,
     targets: ArrayLike,
-    activation: str = "relu",
-    slope: float = 0.01,
-    loss: str = "squared",
-    weight_decay: float = 0.0,
     times: ArrayLike,
     rtol: float = 1e-8,
     folder: Path | str | None = None,
     progress: bool = False,
+    **setting: Unpack[SettingKeywords],
 ) -> Trajectory:
     """Gradient flow on the population loss from (W0, A0), recorded at `times`.
 
@@ -86,11 +86,11 @@ def population_flow(
         mixture: the inputs, dimension d.
         W0, A0: weights at time 0, (m, d) and (K, m), not all zero (zero is a fixed point).
         targets: (C, K), the training target of each fine class.
-        activation, slope, loss, weight_decay: as in `population_loss`.
         times: (T,) increasing, >= 0.
         rtol: error of a step, relative to each weight (see the module).
         folder: a run folder; recorded times already in it are read back, not integrated again.
         progress: show a bar with the time left.
+        setting: activation, slope, loss, weight_decay, as in `population_loss`.
 
     Returns:
         Trajectory with one entry for each of `times`.
@@ -100,9 +100,8 @@ def population_flow(
         RuntimeError: the step size collapsed; the message says where and what helps.
     """
     require_rtol(rtol)
-    network = _Network(activation, slope, loss, weight_decay)
-    start = _Start.checked(mixture, W0, A0, targets, network)
-    integrator = _integrator(start, targets, rtol)
+    start = _Start.checked(mixture, W0, A0, targets, Setting(**setting))
+    integrator = _integrator(start, rtol)
     config = {"method": integrator.method, "rtol": rtol}
     return _trajectory(start, integrator, checks.real("times", times, ("T",)), config, folder, progress)
 
@@ -113,16 +112,13 @@ def population_descent(
     A0: ArrayLike,
     *,
     targets: ArrayLike,
-    activation: str = "relu",
-    slope: float = 0.01,
-    loss: str = "squared",
-    weight_decay: float = 0.0,
     learning_rate: float,
     momentum: float = 0.0,
     steps: ArrayLike,
     precision: str = "double",
     folder: Path | str | None = None,
     progress: bool = False,
+    **setting: Unpack[SettingKeywords],
 ) -> Trajectory:
     """Gradient descent on the population loss: the flow's explicit Euler scheme, step by step.
 
@@ -143,21 +139,10 @@ def population_descent(
     require_times(counts, "steps")
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
-    network = _Network(activation, slope, loss, weight_decay)
-    start = _Start.checked(mixture, W0, A0, targets, network, precision)
+    start = _Start.checked(mixture, W0, A0, targets, Setting(**setting), precision)
     descent = _Descent(start.loss, learning_rate, momentum)
     config = {"method": "descent", "learning_rate": learning_rate, "momentum": momentum}
     return _trajectory(start, descent, counts * descent.time_step, config, folder, progress)
-
-
-@dataclass(frozen=True)
-class _Network:
-    """What is trained, besides its weights; the fields are arguments of `population_loss`."""
-
-    activation: str
-    slope: float
-    loss: str
-    weight_decay: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +152,8 @@ class _Start:
     mixture: Mixture
     W: Array
     A: Array
+    targets: Array
+    setting: Setting
     loss: Field
     config: dict[str, Any]
 
@@ -177,10 +164,10 @@ class _Start:
         W0: ArrayLike,
         A0: ArrayLike,
         targets: ArrayLike,
-        network: _Network,
+        setting: Setting,
         precision: str = "double",
     ) -> _Start:
-        loss = population_loss(mixture, targets=targets, precision=precision, **asdict(network))
+        loss = population_field(mixture, targets, setting, precision)
         t = np.asarray(targets, dtype=np.float64)
         W = checks.real("W0", W0, ("m", mixture.dim))
         checks.integer("the width m of W0", len(W), 1)
@@ -189,31 +176,26 @@ class _Start:
             raise ValueError("W0 and A0 must not both be zero: zero is a fixed point of the flow")
         m = mixture.moments
         inputs = digest(m.weights, m.means, m.covariances, mixture.fine_map, mixture.coarse_map, t, W, A)
-        config = asdict(network) | {"inputs": inputs}
-        return cls(
-            mixture, W, A, loss, config if precision == "double" else config | {"precision": precision}
-        )
+        config = asdict(setting) | {"inputs": inputs}
+        config |= {} if precision == "double" else {"precision": precision}
+        return cls(mixture, W, A, t, setting, loss, config)
 
     def hidden(self, W: Array) -> Moments:
         """Moments of h = phi(W x), one entry a fine class."""
-        activation, slope = self.config["activation"], self.config["slope"]
-        h = kinematics.propagate(self.mixture.moments, W, activation, slope=slope)
-        return h.pool(self.mixture.fine_map)
+        return hidden(self.mixture, W, self.setting)
 
 
-def _integrator(start: _Start, targets: ArrayLike, rtol: float) -> _Integrator | gate_flow.GateIntegrator:
+def hidden(mixture: Mixture, W: Array, setting: Setting) -> Moments:
+    """Moments of h = phi(W x), one entry per fine class."""
+    h = kinematics.propagate(mixture.moments, W, setting.activation, slope=setting.slope)
+    return h.pool(mixture.fine_map)
+
+
+def _integrator(start: _Start, rtol: float) -> _Integrator | GateIntegrator:
     """The method that suits the problem (see the module)."""
-    activation, slope, loss = (start.config[name] for name in ("activation", "slope", "loss"))
-    if gate_flow.applies(start.mixture, activation, slope, loss):
-        return gate_flow.GateIntegrator(
-            start.mixture,
-            np.asarray(targets, dtype=np.float64),
-            activation=activation,
-            slope=slope,
-            weight_decay=start.config["weight_decay"],
-            rtol=rtol,
-        )
-    smooth = activation not in ("relu", "leaky_relu") or bool(start.mixture.moments.covariances.any())
+    if applies(start.mixture, start.setting):
+        return GateIntegrator(start.mixture, start.targets, start.setting, rtol)
+    smooth = not start.setting.rectified or bool(start.mixture.moments.covariances.any())
     return _Integrator(start.loss, "DOP853" if smooth else "RK45", rtol)
 
 
@@ -289,7 +271,7 @@ class _Descent:
 
 def _trajectory(
     start: _Start,
-    advance: _Integrator | _Descent | gate_flow.GateIntegrator,
+    advance: _Integrator | _Descent | GateIntegrator,
     times: Array,
     config: dict[str, Any],
     folder: Path | str | None,
@@ -314,8 +296,9 @@ def _trajectory(
     W, A, *_ = (np.array(part) for part in zip(*states[1:], strict=True))
     losses = np.array([start.loss(w, a)[0] for w, a in zip(W, A, strict=True)])
     info = config | {"evaluations": advance.evaluations, "read_back": stored}
-    if (p := balancedness.DEGREES.get(info["activation"])) is not None:
-        info["balance_drift"] = balancedness.drift(start.W, start.A, p, info["weight_decay"], times, W, A)
+    if (p := balancedness.DEGREES.get(start.setting.activation)) is not None:
+        decay = start.setting.weight_decay
+        info["balance_drift"] = balancedness.drift(start.W, start.A, p, decay, times, W, A)
     return Trajectory(times, W, A, losses, [start.hidden(w) for w in W], info)
 
 

@@ -14,68 +14,63 @@ through E x x^T and E t x^T alone, one for noise-free inputs, and one for everyt
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from finegrain.sims.population import pointwise
+from finegrain.sims.setting import Setting, SettingKeywords
 from finegrain.theory import kinematics, rectified_single
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 Field = Callable[[Array, Array], tuple[float, Array, Array]]
 
 PRECISIONS = ("double", "single")
-SIZE = 2**22  # pairs of neurons, over components, at a time in single precision: bounds the memory
+# Pairs of neurons, over components, at a time in single precision: bounds the memory.
+SIZE = 2**22
 
 
 def population_loss(
-    mixture: Mixture,
-    *,
-    targets: ArrayLike,
-    activation: str = "relu",
-    slope: float = 0.01,
-    loss: str = "squared",
-    weight_decay: float = 0.0,
-    precision: str = "double",
+    mixture: Mixture, *, targets: ArrayLike, precision: str = "double", **setting: Unpack[SettingKeywords]
 ) -> Field:
     """The function (W, A) -> (L, dL/dW, dL/dA), exact, for weights W (m, d) and A (K, m).
 
     Args:
         mixture: distribution of the inputs, dimension d.
         targets: (C, K), the training target of each fine class.
-        activation: identity, relu (relu'(0) = 0), leaky_relu, erf or square.
-        slope: of leaky_relu below zero.
-        loss: squared; or, where the inputs have no noise, logistic (targets +-1) or softmax (targets probabilities).
-        weight_decay: lambda >= 0, the same on both layers.
         precision: "double"; or "single" to compute in float32 what pairs of relu or leaky_relu neurons contribute,
             where inputs have noise: several times as fast, right to 1e-5 (`rectified_single.output_noise`).
+        setting: the keywords of `Setting`: activation="relu", slope=0.01, loss="squared", weight_decay=0.0. Another
+            loss needs inputs without noise.
     """
+    return population_field(mixture, targets, Setting(**setting), precision)
+
+
+def population_field(
+    mixture: Mixture, targets: ArrayLike, setting: Setting, precision: str = "double"
+) -> Field:
+    """`population_loss` of a Setting."""
     checks.instance("mixture", mixture, Mixture)
-    checks.one_of("activation", activation, kinematics.ACTIVATIONS)
-    checks.one_of("loss", loss, pointwise.LOSSES)
-    checks.at_least("weight_decay", weight_decay, 0)
     checks.one_of("precision", precision, PRECISIONS)
-    if not np.isfinite(slope):
-        raise ValueError(f"slope must be a finite number, got {slope}")
     t = checks.real("targets", targets, (mixture.num_fine, "K"))
-    pointwise.check_targets(loss, t)
+    setting.check_targets(t)
     noisy = bool(mixture.moments.covariances.any())
-    if loss != "squared" and noisy:
+    if setting.loss != "squared" and noisy:
         raise ValueError(
-            f"loss must be squared for inputs with noise, where no closed form is known; got {loss!r}"
+            f"loss must be squared for inputs with noise, where no closed form is known; got {setting.loss!r}"
         )
-    if activation == "identity" and loss == "squared":
+    if setting.activation == "identity" and setting.loss == "squared":
         field = _linear(mixture, t)
-    elif noisy:
-        if precision == "single" and activation in ("relu", "leaky_relu"):
-            field = _gaussian_single(mixture, t, slope if activation == "leaky_relu" else 0.0)
-        else:
-            field = _gaussian(mixture, t, activation, slope)
+    elif not noisy:
+        field = _noise_free(mixture, t, setting)
+    elif precision == "single" and setting.rectified:
+        field = _gaussian_single(mixture, t, setting.closed)
     else:
-        field = _noise_free(mixture, t, pointwise.activation(activation, slope), pointwise.loss(loss))
-    return _decayed(field, weight_decay)
+        field = _gaussian(mixture, t, setting)
+    return _decayed(field, setting.weight_decay)
 
 
 def _decayed(field: Field, weight_decay: float) -> Field:
@@ -103,8 +98,9 @@ def _linear(mixture: Mixture, targets: Array) -> Field:
     return field
 
 
-def _noise_free(mixture: Mixture, targets: Array, phi: pointwise.Pair, loss: pointwise.Loss) -> Field:
+def _noise_free(mixture: Mixture, targets: Array, setting: Setting) -> Field:
     """Inputs that are points: the loss is a weighted sum over the J means."""
+    phi, loss = pointwise.activation(setting.activation, setting.slope), pointwise.loss(setting.loss)
     pi, mu, t = mixture.moments.weights, mixture.moments.means, targets[mixture.fine_map]
 
     def field(W: Array, A: Array) -> tuple[float, Array, Array]:
@@ -117,7 +113,7 @@ def _noise_free(mixture: Mixture, targets: Array, phi: pointwise.Pair, loss: poi
     return field
 
 
-def _gaussian(mixture: Mixture, targets: Array, activation: str, slope: float) -> Field:
+def _gaussian(mixture: Mixture, targets: Array, setting: Setting) -> Field:
     """Any covariances: exact Gaussian moments of each component and their vector-Jacobian product."""
     pi, mu, cov = mixture.moments.weights, mixture.moments.means, mixture.moments.covariances
     t = targets[mixture.fine_map]
@@ -125,7 +121,7 @@ def _gaussian(mixture: Mixture, targets: Array, activation: str, slope: float) -
     def field(W: Array, A: Array) -> tuple[float, Array, Array]:
         W_cov = W @ cov  # (J, m, d)
         mean, spread, pullback = kinematics.moments_and_pullback(
-            mu @ W.T, W_cov @ W.T, activation, slope=slope
+            mu @ W.T, W_cov @ W.T, setting.activation, slope=setting.slope
         )
         r = mean @ A.T - t
         weighted = pi[:, None] * r

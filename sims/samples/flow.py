@@ -13,23 +13,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from finegrain.sims.population import pointwise
-from finegrain.sims.population.flow import Trajectory
+from finegrain.sims.population.flow import Trajectory, require_times
 from finegrain.sims.run_folder import RunFolder, digest
-from finegrain.sims.samples.loss import DTYPES, Array, Arrays, SampleLoss, Samples, device_named
+from finegrain.sims.samples.loss import DTYPES, SampleLoss, Samples, device_named
 from finegrain.sims.samples.schemes import Descent, Rule, RungeKutta, Scheme, require_finite
+from finegrain.sims.setting import Setting, SettingKeywords
 from finegrain.theory.moments import Moments
 from finegrain.theory.theorems import balancedness
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array, Arrays
 from finegrain.theory.tools.brief import brief
 from finegrain.theory.tools.console import tracked
 
@@ -81,10 +82,6 @@ def sampled_flow(
     A0: Sequence[ArrayLike],
     *,
     targets: ArrayLike,
-    activation: str = "relu",
-    slope: float = 0.01,
-    loss: str = "squared",
-    weight_decay: float = 0.0,
     times: ArrayLike,
     step: float,
     test: tuple[ArrayLike, ArrayLike] | None = None,
@@ -92,6 +89,7 @@ def sampled_flow(
     device: str = "cpu",
     folder: Path | str | None = None,
     progress: bool = False,
+    **setting: Unpack[SettingKeywords],
 ) -> SampledTrajectory:
     """Gradient flow on the samples' loss from each (W0[b], A0[b]), by Runge-Kutta steps of fixed size.
 
@@ -99,7 +97,6 @@ def sampled_flow(
         x, fine: inputs (N, d) and fine labels (N,) that all networks share; or (B, N, d) and (B, N), each its own.
         W0, A0: B starts, (m_b, d) and (K, m_b); widths may differ.
         targets: (C, K), the training target of each fine class.
-        activation, slope, loss, weight_decay: as in `population_loss`, in any combination.
         times: (T,) increasing, >= 0.
         step: > 0, the longest step; stable below 2.8 over the loss's largest curvature.
         test: further inputs and fine labels, such as fresh samples of the population, measured at the same times.
@@ -107,6 +104,7 @@ def sampled_flow(
         device: cpu, cuda, or auto, which takes CUDA when there is one.
         folder: a run folder; recorded times already in it are read back, to the same bits.
         progress: show a bar with the time left.
+        setting: activation, slope, loss, weight_decay, as in `population_loss`, in any combination.
 
     Raises:
         ValueError: shapes that do not fit, labels outside 0..C-1, a class of fewer than 2 samples, numbers that are
@@ -115,14 +113,11 @@ def sampled_flow(
     """
     checks.positive("step", step)
     marks = checks.real("times", times, ("T",))
-    if marks.size == 0 or marks[0] < 0 or (np.diff(marks) <= 0).any():
-        raise ValueError(f"times must be non-empty, >= 0 and increasing, got {marks.tolist()}")
-    problem = _Problem.checked(x, fine, W0, A0, targets, test, dtype, device)
-    objective = problem.objective(activation, slope, loss, weight_decay)
-    scheme = RungeKutta(objective, problem.train, *problem.starts, step)
-    config = {"method": "RK4", "step": step, "activation": activation, "slope": slope, "loss": loss}
-    config |= {"weight_decay": weight_decay, "times": marks.tolist()}
-    return _trajectory(problem, objective, scheme, marks.tolist(), marks, config, folder, progress)
+    require_times(marks)
+    problem = _Problem.checked(x, fine, W0, A0, targets, Setting(**setting), test, dtype, device)
+    scheme = RungeKutta(problem.loss, problem.train, *problem.starts, step)
+    config = {"method": "RK4", "step": step, "times": marks.tolist()}
+    return _trajectory(problem, scheme, marks.tolist(), marks, config, folder, progress)
 
 
 def sampled_descent(
@@ -132,10 +127,6 @@ def sampled_descent(
     A0: Sequence[ArrayLike],
     *,
     targets: ArrayLike,
-    activation: str = "relu",
-    slope: float = 0.01,
-    loss: str = "squared",
-    weight_decay: float = 0.0,
     learning_rate: float,
     steps: ArrayLike,
     batch_size: int | None = None,
@@ -147,6 +138,7 @@ def sampled_descent(
     device: str = "cpu",
     folder: Path | str | None = None,
     progress: bool = False,
+    **setting: Unpack[SettingKeywords],
 ) -> SampledTrajectory:
     """Gradient descent, or SGD, on the samples' loss: torch.optim.SGD's update, for all networks at once.
 
@@ -165,15 +157,13 @@ def sampled_descent(
     """
     checks.positive("learning_rate", learning_rate)
     counts = _recorded_steps(steps)
-    problem = _Problem.checked(x, fine, W0, A0, targets, test, dtype, device)
-    objective = problem.objective(activation, slope, loss, weight_decay)
+    problem = _Problem.checked(x, fine, W0, A0, targets, Setting(**setting), test, dtype, device)
     rule = Rule(learning_rate, batch_size, momentum, nesterov, _seeds(seeds, len(problem.widths)))
     rule.check(problem.train.count)
-    scheme = Descent(objective, problem.train, *problem.starts, rule)
-    config = {"method": "descent", "activation": activation, "slope": slope, "loss": loss}
-    config |= {"weight_decay": weight_decay, "steps": counts} | vars(rule)
+    scheme = Descent(problem.loss, problem.train, *problem.starts, rule)
+    config = {"method": "descent", "steps": counts} | vars(rule)
     times = np.array(counts) * learning_rate / (1 - momentum)
-    return _trajectory(problem, objective, scheme, counts, times, config, folder, progress)
+    return _trajectory(problem, scheme, counts, times, config, folder, progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +175,8 @@ class _Problem:
     starts: tuple[torch.Tensor, torch.Tensor]
     widths: tuple[int, ...]
     targets: Array
+    setting: Setting
+    loss: SampleLoss
     config: dict[str, Any]
 
     @classmethod
@@ -195,6 +187,7 @@ class _Problem:
         W0: Sequence[ArrayLike],
         A0: Sequence[ArrayLike],
         targets: ArrayLike,
+        setting: Setting,
         test: tuple[ArrayLike, ArrayLike] | None,
         dtype: str,
         device: str,
@@ -202,6 +195,7 @@ class _Problem:
         checks.one_of("dtype", dtype, DTYPES)
         where: dict[str, Any] = {"dtype": DTYPES[dtype], "device": device_named(device)}
         t = checks.real("targets", targets, ("C", "K"))
+        setting.check_targets(t)
         W, A = _starts(W0, A0, t.shape[1])
         B, K, m, d = len(W), t.shape[1], max(map(len, W)), W[0].shape[1]
         W_padded, A_padded = np.zeros((B, m, d)), np.zeros((B, K, m))
@@ -210,14 +204,9 @@ class _Problem:
         train = Samples.checked("", x, fine, t, B, d, where)
         further = None if test is None else Samples.checked("test ", *test, t, B, d, where)
         inputs = digest(t, *W, *A, *(np.asarray(part) for part in (x, fine, *(test or ()))))
-        config = {"inputs": inputs, "dtype": dtype, "device": where["device"].type}
+        config = asdict(setting) | {"inputs": inputs, "dtype": dtype, "device": where["device"].type}
         starts = torch.tensor(W_padded, **where), torch.tensor(A_padded, **where)
-        return cls(train, further, starts, tuple(map(len, W)), t, config)
-
-    def objective(self, activation: str, slope: float, loss: str, weight_decay: float) -> SampleLoss:
-        objective = SampleLoss(activation, slope, loss, weight_decay)
-        pointwise.check_targets(loss, self.targets)
-        return objective
+        return cls(train, further, starts, tuple(map(len, W)), t, setting, SampleLoss(setting), config)
 
     @property
     def parts(self) -> dict[str, Samples]:
@@ -227,7 +216,6 @@ class _Problem:
 
 def _trajectory(
     problem: _Problem,
-    objective: SampleLoss,
     scheme: Scheme,
     marks: Sequence[float],
     times: Array,
@@ -248,7 +236,7 @@ def _trajectory(
         def work() -> Iterator[None]:
             for i, (start, end) in enumerate(spans[stored:], stored):
                 yield from scheme.advance(start, end)
-                records.append(_record(problem, objective, scheme))
+                records.append(_record(problem, scheme))
                 if run is not None:
                     run.write(
                         i, records[-1], {"time": float(times[i]), "loss": records[-1]["train.loss"].mean()}
@@ -260,16 +248,16 @@ def _trajectory(
     return _assembled(problem, times, records, config | {"read_back": stored})
 
 
-def _record(problem: _Problem, objective: SampleLoss, scheme: Scheme) -> Arrays:
+def _record(problem: _Problem, scheme: Scheme) -> Arrays:
     """Copies of the state in float64, which holds float32 exactly, and what is measured of it."""
     W, A = scheme.state["W"], scheme.state["A"]
     measured = scheme.state | scheme.measures()
     for part, samples in problem.parts.items():
-        measured[f"{part}.loss"] = objective(W, A, samples)[0]
+        measured[f"{part}.loss"] = problem.loss(W, A, samples)[0]
     require_finite(measured["train.loss"], "loss", "a recorded time", "lower the step or the learning rate")
     arrays: Arrays = {name: value.cpu().double().numpy().copy() for name, value in measured.items()}
     for part, samples in problem.parts.items():
-        found = objective.moments(W, problem.widths, samples, len(problem.targets))
+        found = problem.loss.moments(W, problem.widths, samples, len(problem.targets))
         arrays |= {f"{part}.{name}": value for name, value in found.items()}
     return arrays
 
@@ -287,10 +275,10 @@ def _assembled(
     if "step_error" in records[0]:
         info["step_error"] = column("step_error")
     W, A = column("W"), column("A")
-    if (p := balancedness.DEGREES.get(info["activation"])) is not None:
+    if (p := balancedness.DEGREES.get(problem.setting.activation)) is not None:
         starts = zip(*(part.cpu().double().numpy() for part in problem.starts), strict=True)
         info["balance_drift"] = [
-            balancedness.drift(W0, A0, p, info["weight_decay"], times, W[:, b], A[:, b])
+            balancedness.drift(W0, A0, p, problem.setting.weight_decay, times, W[:, b], A[:, b])
             for b, (W0, A0) in enumerate(starts)
         ]
     return SampledTrajectory(

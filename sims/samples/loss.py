@@ -19,20 +19,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from finegrain.sims.population import pointwise
-from finegrain.theory import kinematics
+from finegrain.sims.setting import Setting
 from finegrain.theory.moments import MomentsAccumulator
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
-Arrays = dict[str, NDArray[Any]]
+from finegrain.theory.tools.arrays import Array, Arrays, Labels
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-BLOCK = {"cpu": 2**17, "cuda": 2**26}  # entries of h, over all networks, at a time
-LEAST = 256  # samples at a time, below which what a call costs would show
+# Entries of h, over all networks, at a time.
+BLOCK = {"cpu": 2**17, "cuda": 2**26}
+# Samples at a time, below which what a call costs would show.
+LEAST = 256
 
 
 def device_named(name: str) -> torch.device:
@@ -84,19 +83,11 @@ class Samples:
 
 
 class SampleLoss:
-    """(W, A, samples) -> (L (B,), dL/dW, dL/dA) of B networks, and the Moments of their representations.
+    """(W, A, samples) -> (L (B,), dL/dW, dL/dA) of B networks, and the Moments of their representations."""
 
-    Args:
-        activation, slope, loss, weight_decay: as in `population_loss`.
-    """
-
-    def __init__(self, activation: str, slope: float, loss: str, weight_decay: float) -> None:
-        checks.one_of("activation", activation, kinematics.ACTIVATIONS)
-        checks.one_of("loss", loss, pointwise.LOSSES)
-        checks.at_least("weight_decay", weight_decay, 0)
-        if not math.isfinite(slope):
-            raise ValueError(f"slope must be a finite number, got {slope}")
-        self.phi, self.loss, self.weight_decay = _activation(activation, slope), LOSSES[loss], weight_decay
+    def __init__(self, setting: Setting) -> None:
+        self.phi, self.loss = _activation(setting.activation, setting.slope), FUNCTIONS[setting.loss]
+        self.weight_decay = setting.weight_decay
 
     def __call__(self, W: Tensor, A: Tensor, samples: Samples) -> tuple[Tensor, Tensor, Tensor]:
         """L in float64, and its gradient in the type of the weights."""
@@ -162,7 +153,8 @@ def _activation(name: str, slope: float) -> Callable[[Tensor], tuple[Tensor, Ten
 
 def _relu(z: Tensor) -> tuple[Tensor, Tensor]:
     h = z.relu_()
-    return h, h.sign()  # 1 where h > 0 and 0 where h = 0
+    # The sign is 1 where h > 0 and 0 where h = 0.
+    return h, h.sign()
 
 
 def _leaky_relu(z: Tensor, slope: float) -> tuple[Tensor, Tensor]:
@@ -180,16 +172,16 @@ def _logistic(f: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     return torch.nn.functional.softplus(-margin).sum((1, 2)).double(), -t * torch.sigmoid(-margin)
 
 
-def _softmax(f: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+def _cross_entropy(f: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     logs = torch.log_softmax(f, dim=2)
     return -(t * logs).sum((1, 2)).double(), logs.exp() - t
 
 
 # (f, t), both (B, n, K) -> the loss summed over samples (B,), and its derivative by f (B, n, K).
-LOSSES = {"squared": _squared, "logistic": _logistic, "softmax": _softmax}
+FUNCTIONS = {"squared": _squared, "logistic": _logistic, "cross-entropy": _cross_entropy}
 
 
-def _labels(name: str, value: ArrayLike, x: Array, num_fine: int) -> NDArray[np.int64]:
+def _labels(name: str, value: ArrayLike, x: Array, num_fine: int) -> Labels:
     """Fine labels (N,), each class often enough to have a covariance: learned now, not after the training."""
     labels = checks.labels(name, value, x, num_fine)
     counts = np.bincount(labels, minlength=num_fine)

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from scipy.stats import linregress
 
+from finegrain.sims.grid import nearest
 from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
-from finegrain.sims.sweeps.points import KEYS, LETTERS, Row, nearest_key
+from finegrain.sims.sweeps.points import KEYS, LETTERS, Row
 from finegrain.sims.sweeps.sweep import number
 from finegrain.theory.theorems import specialisation
+from finegrain.theory.tools.arrays import Array
 from finegrain.theory.tools.brief import brief
 
-Array = NDArray[np.float64]
 MARKERS = "osD^vP*"
 LABELS = {
     "eps": r"initialisation scale $\varepsilon$",
@@ -136,7 +136,7 @@ def _column(table: list[Row], name: str) -> str:
     known, full = tuple(table[0]), LETTERS.get(name, name)
     if full not in known:
         raise ValueError(
-            f"unknown column {name!r}; did you mean {nearest_key(name, known)!r}? Columns: {', '.join(known)}"
+            f"unknown column {name!r}; did you mean {nearest(name, known)!r}? Columns: {', '.join(known)}"
         )
     return full
 

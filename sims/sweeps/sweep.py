@@ -144,10 +144,8 @@ def _compute(
 def _attempt(point: Point, runs: Path) -> tuple[Point, str | None]:
     try:
         finish(point, runs)
-    except (
-        ValueError,
-        RuntimeError,
-    ) as error:  # a full disk is no fault of the point: OSError stops the sweep
+    # A full disk is no fault of the point: OSError stops the sweep.
+    except (ValueError, RuntimeError) as error:
         return point, str(error)
     return point, None
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from finegrain.sims.initial_weights import gaussian
@@ -18,10 +17,14 @@ from finegrain.sims.theorems.balancedness import targets_for
 from finegrain.sims.theorems.comparison import Comparison
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.theorems import active_sets as law
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
-
-SETTINGS = (("squared", 0.0, 0.05), ("squared", 0.2, 0.0), ("logistic", 0.0, 0.02), ("softmax", 0.3, 0.1))
+SETTINGS = (
+    ("squared", 0.0, 0.05),
+    ("squared", 0.2, 0.0),
+    ("logistic", 0.0, 0.02),
+    ("cross-entropy", 0.3, 0.1),
+)
 
 
 @dataclass(frozen=True, eq=False)

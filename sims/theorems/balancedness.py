@@ -1,6 +1,6 @@
 """T2 observed: the imbalance of the two layers along gradient flow, for every activation and loss that has one.
 
-Random mixtures with singular, anisotropic noise (squared loss) or without noise (logistic and softmax).
+Random mixtures with singular, anisotropic noise (squared loss) or without noise (logistic and cross-entropy).
 
 How far may an exact law seem to be missed? The imbalance B of the exact flow through any state decays at 2 lambda, so
 an error delta made in a step changes B by 2 ||state|| ||delta|| at most and is then forgotten, never amplified: errors
@@ -12,7 +12,6 @@ only add up. Each step's is held below 2 rtol times the largest weight, root mea
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finegrain.sims.initial_weights import gaussian
 from finegrain.sims.population.flow import Trajectory, population_flow
@@ -21,17 +20,17 @@ from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
 from finegrain.theory.targets import centred_one_hot, one_hot, signs
 from finegrain.theory.theorems import balancedness as law
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 EVALUATIONS_A_STEP = {"DOP853": 12, "RK45": 6, "gates": 1}
-SETTINGS = (  # activation, loss, weight decay
+# Activation, loss, weight decay.
+SETTINGS = (
     ("identity", "squared", 0.05),
     ("relu", "squared", 0.0),
     ("leaky_relu", "logistic", 0.1),
     ("square", "squared", 0.2),
-    ("identity", "softmax", 0.02),
-    ("relu", "softmax", 0.3),
+    ("identity", "cross-entropy", 0.02),
+    ("relu", "cross-entropy", 0.3),
 )
 
 
@@ -58,7 +57,7 @@ def random_mixture(
 
 def targets_for(mixture: Mixture, loss: str) -> Array:
     """Targets (C, K) that the loss is made for."""
-    return {"squared": centred_one_hot, "logistic": signs, "softmax": one_hot}[loss](mixture.coarse_map)
+    return {"squared": centred_one_hot, "logistic": signs, "cross-entropy": one_hot}[loss](mixture.coarse_map)
 
 
 def imbalance(W: Array, A: Array, activation: str) -> Array:

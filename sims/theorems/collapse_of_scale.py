@@ -20,8 +20,8 @@ from finegrain.theory.moments import Moments
 from finegrain.theory.targets import signs
 from finegrain.theory.theorems import collapse_of_scale as law
 from finegrain.theory.theorems.invisible_subspace import invisible_subspace
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 RTOL = 1e-9
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finegrain.sims.initial_weights import balanced
 from finegrain.sims.population.flow import population_flow
@@ -19,8 +18,7 @@ from finegrain.theory import observables
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.targets import signs
 from finegrain.theory.theorems import crossover as law
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 GATES = {"leak": law.leaky, "noise": law.noisy}
 

@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from scipy.special import expit, softmax
 
 from finegrain.sims.population import pointwise
 from finegrain.sims.theorems.comparison import Comparison
 from finegrain.theory.theorems import depth as law
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 Layers = list[Array]
 
 
@@ -148,7 +147,7 @@ class ConvexProblem:
     Attributes:
         points: (C, d_u); weights (C,); targets (C, K)
         variance: s; dim: n, 1 or 2
-        loss: logistic or softmax
+        loss: logistic or cross-entropy
     """
 
     points: Array
@@ -197,7 +196,7 @@ class ConvexProblem:
 
 
 def draw_convex(rng: np.random.Generator, *, loss: str, dim: int) -> ConvexProblem:
-    """Four random points of two (logistic) or three (softmax) classes in the plane; s between 0.3 and 1."""
+    """Four random points of two (logistic) or three (cross-entropy) classes in the plane; s between 0.3 and 1."""
     K = 1 if loss == "logistic" else 3
     labels = np.arange(6) % (2 if K == 1 else 3)
     targets = np.where(labels[:, None] == 1, 1.0, -1.0) if K == 1 else np.eye(3)[labels]
@@ -267,21 +266,21 @@ def verify(seed: int) -> list[Comparison]:
                 "change when the integrator's tolerance is 100 times coarser, and rounding, 16 machine epsilons",
             )
         )
-    for loss, dim, decay in (("logistic", 2, 0.02), ("softmax", 2, 0.05)):
+    for loss, dim, decay in (("logistic", 2, 0.02), ("cross-entropy", 2, 0.05)):
         convex = draw_convex(rng, loss=loss, dim=dim)
         W0 = rng.standard_normal((dim, 2 + dim)) / 2
         A0 = rng.standard_normal((convex.targets.shape[1], dim)) / 2
         (predicted, observed), (coarse_predicted, coarser) = (
             convex_log_det(convex, W0, A0, weight_decay=decay, end=3.0, rtol=rtol) for rtol in (1e-11, 1e-10)
         )
-        change = abs(coarser - observed) + abs(coarse_predicted - predicted)
+        moved = abs(coarser - observed) + abs(coarse_predicted - predicted)
         rows.append(
             Comparison(
                 "T17",
                 f"ln det T_s, {loss} loss, s = {convex.variance:.2f}, lambda = {decay}",
                 predicted,
                 observed,
-                (2 * change + 1e-13 * (1 + np.linalg.cond(W0[:, 2:]))) / abs(predicted),
+                (2 * moved + 1e-13 * (1 + np.linalg.cond(W0[:, 2:]))) / abs(predicted),
                 "twice the change at a tolerance 10 times coarser; quadrature over x_v and W_v(0)'s inverse, 1e-13",
             )
         )

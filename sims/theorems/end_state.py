@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finegrain.sims import plain
 from finegrain.sims.initial_weights import balanced, served
@@ -20,8 +19,7 @@ from finegrain.theory import observables
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.targets import centred_one_hot, signs
 from finegrain.theory.theorems import end_state as law
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 RTOL = 1e-7
 SHARES = (0.1, 0.5, 0.7, 1.2, 2.0)  # of lambda_c, on both sides

@@ -7,7 +7,6 @@ comparison is that number, not a guess.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finegrain.sims import plain
 from finegrain.sims.initial_weights import balanced, served
@@ -17,8 +16,7 @@ from finegrain.theory.mixture import Mixture
 from finegrain.theory.targets import centred_one_hot, signs
 from finegrain.theory.theorems import erosion as law
 from finegrain.theory.theorems.end_state import critical
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 RTOL = 1e-7
 STEPS_ERROR = (

@@ -15,8 +15,7 @@ from finegrain.sims.theorems.comparison import Comparison
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.targets import centred_one_hot, signs
 from finegrain.theory.theorems import finite_samples as law
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ function, `population_descent`, and no step size enters the comparison.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from finegrain.sims.initial_weights import gaussian
@@ -18,9 +17,7 @@ from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
 from finegrain.theory.targets import centred_one_hot
 from finegrain.theory.theorems import gaussian_equivalence as law
-
-Array = NDArray[np.float64]
-Index = NDArray[np.int64]
+from finegrain.theory.tools.arrays import Array, Index
 
 COARSE_MAP = np.array([0, 0, 1, 1])
 CHANCE = 1e-4  # of a row failing by chance

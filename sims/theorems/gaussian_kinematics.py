@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finegrain.sims.population import pointwise
 from finegrain.sims.theorems.comparison import Comparison
 from finegrain.theory import kinematics
 from finegrain.theory.theorems import gaussian_kinematics as law
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import ortho_group
 
 from finegrain.sims.initial_weights import gaussian
@@ -20,8 +19,7 @@ from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
 from finegrain.theory.targets import centred_one_hot
 from finegrain.theory.theorems import invisible_subspace as law
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 NODES = 24
 

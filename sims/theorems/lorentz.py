@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finegrain.sims.initial_weights import gaussian
 from finegrain.sims.population import pointwise
@@ -18,8 +17,7 @@ from finegrain.sims.theorems.balancedness import random_mixture, targets_for
 from finegrain.sims.theorems.comparison import Comparison
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.theorems import lorentz as law
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +122,9 @@ def observed_transport(flow: Trajectory, W0: Array, A0: Array, weight_decay: flo
 def verify(seed: int) -> list[Comparison]:
     """||A||^2 at the end against its prediction, and U's invariant, for three losses."""
     rows = []
-    for index, (loss, weight_decay) in enumerate([("squared", 0.03), ("logistic", 0.01), ("softmax", 0.1)]):
+    for index, (loss, weight_decay) in enumerate(
+        [("squared", 0.03), ("logistic", 0.01), ("cross-entropy", 0.1)]
+    ):
         rng = np.random.default_rng([seed, 14, index])
         mixture, targets, W0, A0 = random_problem(
             rng,

@@ -1,4 +1,4 @@
-"""T15 observed: logistic and softmax networks erode at the rate, and end at the margin, that theory gives.
+"""T15 observed: logistic and cross-entropy networks erode at the rate, and end at the margin, that theory gives.
 
 Noise-free orthonormal means, K coarse classes of S, ReLU, random starts of scale 0.3: the late rate of a separation
 needs no small start, and a large one is soon at rest.
@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from finegrain.sims.initial_weights import balanced
@@ -21,8 +20,7 @@ from finegrain.theory import observables
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.targets import centred_one_hot, one_hot, signs
 from finegrain.theory.theorems import loss_universality as law
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +47,9 @@ class Course:
 def start(
     loss: str, mixture: Mixture, width: int, scale: float, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
-    """Targets (C, outputs), W (m, d) and A (outputs, m) with |a_j| = ||w_j||, for softmax in random directions."""
+    """Targets (C, outputs), W (m, d), A (outputs, m) with |a_j| = ||w_j||, for cross-entropy in random directions."""
     W, A = balanced(width, mixture.dim, scale, rng)
-    if loss != "softmax":
+    if loss != "cross-entropy":
         return signs(mixture.coarse_map), W, A
     targets = one_hot(mixture.coarse_map)
     directions = rng.standard_normal((targets.shape[1], width))
@@ -70,7 +68,7 @@ def course(
     rtol: float = 1e-7,
 ) -> Course:
     """Gradient flow of `loss`; separation and margins at `times`."""
-    outputs = signs if loss != "softmax" else one_hot
+    outputs = signs if loss != "cross-entropy" else one_hot
     flow = population_flow(
         mixture,
         W0,
@@ -82,7 +80,7 @@ def course(
         times=times,
         rtol=rtol,
     )
-    v = centred_one_hot(mixture.coarse_map) if loss == "softmax" else signs(mixture.coarse_map)
+    v = centred_one_hot(mixture.coarse_map) if loss == "cross-entropy" else signs(mixture.coarse_map)
     v = v / np.linalg.norm(v, axis=1)[:, None]
     margins = [np.sum(v * (h.means @ A.T), axis=1) for h, A in zip(flow.moments, flow.A, strict=True)]
     separations = [observables.separation(h, mixture.coarse_map) for h in flow.moments]
@@ -158,7 +156,7 @@ def late(found: Course, loss: str, subclasses: int, classes: int, weight_decay: 
     )
 
 
-CASES = (("logistic", 2, 2), ("logistic", 2, 3), ("softmax", 3, 2))
+CASES = (("logistic", 2, 2), ("logistic", 2, 3), ("cross-entropy", 3, 2))
 
 
 def verify(seed: int) -> list[Comparison]:

@@ -13,8 +13,7 @@ from finegrain.sims.theorems.comparison import Comparison
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.targets import signs
 from finegrain.theory.theorems import relu_gates as law
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,6 @@ from itertools import combinations
 
 import numpy as np
 from joblib import Parallel, delayed
-from numpy.typing import NDArray
 
 from finegrain.sims import plain
 from finegrain.sims.initial_weights import balanced, served
@@ -22,9 +21,8 @@ from finegrain.theory import observables
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.targets import signs
 from finegrain.theory.theorems import specialisation
+from finegrain.theory.tools.arrays import Array
 from finegrain.theory.tools.console import tracked
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

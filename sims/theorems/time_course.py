@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import ortho_group
 
 from finegrain.sims.initial_weights import gaussian
@@ -22,8 +21,7 @@ from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
 from finegrain.theory.targets import centred_one_hot, signs
 from finegrain.theory.theorems import time_course as law
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 RTOL = 1e-12
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from finegrain.sims.initial_weights import gaussian
@@ -22,8 +21,8 @@ from finegrain.theory.moments import Moments
 from finegrain.theory.targets import signs
 from finegrain.theory.theorems import recoverability
 from finegrain.theory.theorems import where_to_look as law
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 Found = tuple[float, float, float]  # predicted, observed, bound
 
 

@@ -9,7 +9,7 @@ EPS = np.finfo(float).eps
 N, D, K, COARSE = 24, 5, 2, [0, 1, 0, 1]
 TARGETS = {
     "squared": centred_one_hot(COARSE),
-    "softmax": one_hot(COARSE),
+    "cross-entropy": one_hot(COARSE),
     "logistic": 2 * one_hot(COARSE) - 1,
 }
 WIDTHS = (3, 6, 1)

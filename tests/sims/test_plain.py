@@ -29,7 +29,7 @@ def loss_by_hand(problem, layers):
     each = {
         "squared": lambda: np.sum((f - t) ** 2, axis=1) / 2,
         "logistic": lambda: -np.sum(np.log(expit(t * f)), axis=1),
-        "softmax": lambda: np.log(np.sum(np.exp(f), axis=1)) - np.sum(t * f, axis=1),
+        "cross-entropy": lambda: np.log(np.sum(np.exp(f), axis=1)) - np.sum(t * f, axis=1),
     }[problem.loss]()
     pi = np.full(len(f), 1 / len(f)) if problem.weights is None else problem.weights
     return pi @ each + problem.weight_decay / 2 * sum(np.sum(layer**2) for layer in layers)

@@ -12,7 +12,7 @@ from finegrain.theory import observables
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
 from finegrain.theory.theorems.recoverability import pair, predict, predict_thresholds
-from finegrain.theory.two_means import Split, bisector, discriminant, inside, lloyd, two_means
+from finegrain.theory.two_means import Split, bisector, discriminant, lloyd, one_coarse_class, two_means
 
 pytestmark = pytest.mark.T10
 SEEDS = st.integers(0, 2**32 - 1)
@@ -170,7 +170,7 @@ def test_one_coarse_class_is_taken_out():
     rng = np.random.default_rng(0)
     moments = Moments(np.arange(1, 7) / 21, rng.standard_normal((6, 2)), np.stack([np.eye(2)] * 6))
     whole = Mixture(moments, [0, 1, 0], [0, 0, 1, 1, 2, 2])
-    part = inside(whole, 0)
+    part = one_coarse_class(whole, 0)
     np.testing.assert_array_equal(part.fine_map, [0, 0, 1, 1])
     np.testing.assert_allclose(part.moments.weights, np.array([1, 2, 5, 6]) / 14)
     np.testing.assert_array_equal(part.moments.means, moments.means[[0, 1, 4, 5]])
@@ -192,7 +192,7 @@ def test_one_coarse_class_is_taken_out():
             "fine classes of different means, got equal",
         ),
         (
-            lambda: inside(Mixture.from_means(np.eye(2), [0, 0]), 1),
+            lambda: one_coarse_class(Mixture.from_means(np.eye(2), [0, 0]), 1),
             r"coarse must be a coarse class 0..0, got 1",
         ),
     ],

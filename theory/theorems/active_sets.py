@@ -47,10 +47,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp
 
 from finegrain.theory.theorems import rewriting, words
-from finegrain.theory.theorems.symbolic import AnyLoss, Theorem, gradient, matrix, penalty, require_zero
+from finegrain.theory.theorems.symbolic import Theorem, UnknownLoss, gradient, matrix, penalty, require_zero
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 Slope = Callable[[Array], Array]
 
 THEOREM = Theorem(
@@ -217,8 +217,8 @@ def _prove_law(claim: Claim, m: int, d: int, K: int, n: int) -> None:
     outputs = [
         sum(A[k, j] * s[j, i] * W[j, :].dot(x[i, :]) for j in range(m)) for i in range(n) for k in range(K)
     ]
-    loss = AnyLoss(*outputs) + penalty(lam, W, A)
-    g = sp.Matrix(n, K, [-AnyLoss(*outputs).fdiff(i + 1) for i in range(n * K)])
+    loss = UnknownLoss(*outputs) + penalty(lam, W, A)
+    g = sp.Matrix(n, K, [-UnknownLoss(*outputs).fdiff(i + 1) for i in range(n * K)])
     velocity = sp.Matrix.hstack(-gradient(loss, W), -gradient(loss, A).T)
     Z, eta = sp.Matrix.hstack(W, A.T), sp.diag(sp.eye(d), -sp.eye(K))
     for j in range(m):

@@ -26,14 +26,13 @@ from __future__ import annotations
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from finegrain.theory.theorems import rewriting, words
 from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem, Unknown
-from finegrain.theory.theorems.symbolic import AnyLoss, along, descent, matrix, penalty
+from finegrain.theory.theorems.symbolic import UnknownLoss, along, descent, matrix, penalty
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 DEGREES = {"identity": 1, "relu": 1, "leaky_relu": 1, "square": 2}
 
@@ -133,7 +132,7 @@ def _training(
     W, A, lam = matrix("W", m, d), matrix("A", K, m), sp.Symbol("lambda")
     hidden = [W * matrix(f"x{n}", d, 1) for n in range(samples)]
     outputs = [f for z in hidden for f in A * (z.applyfunc(phi) if phi else z)]
-    return W, A, descent(AnyLoss(*outputs) + penalty(lam, W, A), W, A), lam
+    return W, A, descent(UnknownLoss(*outputs) + penalty(lam, W, A), W, A), lam
 
 
 def _rate(decay: Formula, lam: sp.Symbol) -> sp.Expr:

@@ -49,7 +49,7 @@ from collections.abc import Callable
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from finegrain.theory.theorems import rewriting, words
 from finegrain.theory.theorems.symbolic import (
@@ -62,8 +62,7 @@ from finegrain.theory.theorems.symbolic import (
     symmetric,
 )
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 THEOREM = Theorem(
     id="T4",

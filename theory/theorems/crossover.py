@@ -56,8 +56,8 @@ from scipy.integrate import solve_ivp
 from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem, Unknown
 from finegrain.theory.theorems.symbolic import descent, matrix, penalty
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 # w (m, C), labels (C,) -> E phi(z_c) (m, C), grad_w sum_c t_c E phi(z_c) (m, C)
 Gate = Callable[[Array, Array], tuple[Array, Array]]
 

@@ -51,7 +51,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from finegrain.theory.theorems import rewriting, words
 from finegrain.theory.theorems.symbolic import (
@@ -64,8 +64,7 @@ from finegrain.theory.theorems.symbolic import (
     symmetric,
 )
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 THEOREM = Theorem(
     id="T17",
@@ -264,9 +263,8 @@ def _prove_linearised(depth: int) -> None:
     lam = sp.Symbol("lambda")
     p, q, R = (sp.symbols(f"{name}1:{depth + 1}") for name in "pqR")
     symbols = [matrix(f"W{i}", 2, 2) for i in range(1, depth)] + [matrix(f"W{depth}", 1, 2)]
-    cross = sp.Matrix(
-        [[s * b**depth + lam * b ** (2 - depth), 0]]
-    )  # M's singular value at which b is at rest
+    # M's singular value at which b is at rest.
+    cross = sp.Matrix([[s * b**depth + lam * b ** (2 - depth), 0]])
     loss = squared_loss(_product(symbols), sp.diag(s, s_v), cross) + penalty(lam, *symbols)
     near: dict[sp.Symbol, sp.Expr] = {}
     for i, W in enumerate(symbols):

@@ -51,7 +51,7 @@ from itertools import combinations
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from finegrain.theory.pattern_rest import checked_patterns
@@ -59,8 +59,7 @@ from finegrain.theory.pattern_rest import rest as rest_of
 from finegrain.theory.theorems.end_state import critical
 from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 THEOREM = Theorem(
     id="T8",

@@ -10,8 +10,8 @@ Inputs X (d, n), targets Y (K, n), H = W X, F = A W, Gram matrix G = X^T X, grad
     with P_F the projector onto the row space of F(t): G deflated by at most K directions, and shrunk.
 (b) Let G commute with the projector onto the row space of Y (the label projector), and let the loss be one whose
     residuals dL/df (K, n) have their rows in that space whenever f has: the squared loss, logistic for targets +-1,
-    softmax for one-hot ones. Then F's rows lie in range(X Y^T); while rank F = rank X Y^T (softmax: one less, its
-    residuals sum to 0) they span it, and the remainder's Gram is known before training.
+    cross-entropy for one-hot ones. Then F's rows lie in range(X Y^T); while rank F = rank X Y^T (cross-entropy: one
+    less, its residuals sum to 0) they span it, and the remainder's Gram is known before training.
 (c) Squared loss, scalar targets y, 0 < lambda < ||X y||/n: the remainder dies, and at the end the fit is a ridge
     regression whose penalty is its own,
 
@@ -47,7 +47,7 @@ from collections.abc import Callable
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from finegrain.theory.theorems import rewriting, words
@@ -61,8 +61,7 @@ from finegrain.theory.theorems.symbolic import (
     symmetric,
 )
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 THEOREM = Theorem(
     id="T12",

@@ -31,12 +31,11 @@ from collections.abc import Callable
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero, squared_loss
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 THEOREM = Theorem(
     id="T13",

@@ -37,13 +37,12 @@ from collections.abc import Callable
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from finegrain.theory import gaussian, kinematics
 from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, require_zero, symmetric
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 THEOREM = Theorem(
     id="T1",

@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.linalg import null_space
 
 from finegrain.theory.theorems import rewriting, words
@@ -51,8 +51,8 @@ from finegrain.theory.theorems.symbolic import (
     symmetric,
 )
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 Residuals = dict[str, words.Words]
 
 THEOREM = Theorem(

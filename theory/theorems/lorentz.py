@@ -25,14 +25,14 @@ from collections.abc import Callable
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
 from finegrain.theory.theorems import rewriting, words
-from finegrain.theory.theorems.symbolic import AnyLoss, Theorem, gradient, matrix, penalty, require_zero
+from finegrain.theory.theorems.symbolic import Theorem, UnknownLoss, gradient, matrix, penalty, require_zero
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 Slope = Callable[[Array], Array]
 
 THEOREM = Theorem(
@@ -153,8 +153,8 @@ def _prove_law(claim: Callable[[sp.Matrix], sp.Matrix], m: int, d: int, K: int) 
     lam = sp.Symbol("lambda")
     W, A = matrix("W", m, d), matrix("A", K, m)
     outputs = list(A * W)
-    loss = AnyLoss(*outputs) + penalty(lam, W, A)
-    slopes = [AnyLoss(*outputs).fdiff(i + 1) for i in range(K * d)]
+    loss = UnknownLoss(*outputs) + penalty(lam, W, A)
+    slopes = [UnknownLoss(*outputs).fdiff(i + 1) for i in range(K * d)]
     R = -sp.Matrix(K, d, slopes).T
     Z = sp.Matrix.hstack(W, A.T)
     velocity = sp.Matrix.hstack(-gradient(loss, W), -gradient(loss, A).T)

@@ -3,9 +3,9 @@
 Setting of T7: orthonormal noise-free means, C fine classes of probability 1/C, S a coarse class, ReLU, weight decay
 lambda on both layers. The loss is a function of the outputs and the coarse label alone. Let v be the unit vector along
 which it pulls the outputs of a coarse class: the sign of the label (squared, logistic), or
-v_k = (e_k - 1/K)/sqrt((K-1)/K) (softmax). At outputs F v the residual, minus the loss's gradient, is r(F) v:
+v_k = (e_k - 1/K)/sqrt((K-1)/K) (cross-entropy). At outputs F v the residual, minus the loss's gradient, is r(F) v:
 
-    squared   r = ||t|| - F        logistic   r = 1/(1 + e^F)        softmax   r = (1 - p) sqrt(K/(K-1)),
+    squared   r = ||t|| - F        logistic   r = 1/(1 + e^F)        cross-entropy   r = (1 - p) sqrt(K/(K-1)),
 
 p = 1/(1 + (K-1) exp(-F sqrt(K/(K-1)))) the label's probability. A neuron active on q subclasses, w_c = u,
 A_j = sqrt(q) u v, grows at d ln u/dt = r sqrt(q)/C - lambda, so that T7's formula for sep in G = exp(int r dt/C) holds
@@ -16,8 +16,8 @@ The margin is F = sum_q binom(S-1, q-1) sqrt(q) e_q G^(2 sqrt q) e^{-2 lambda t}
 
 If r falls with F, neurons active on all S come to rest where r = C lambda/sqrt S, below lambda_c = r(0) sqrt(S)/C:
 
-    logistic  F = ln(sqrt S/(C lambda) - 1), lambda_c = sqrt S/(2C)
-    softmax   p = 1 - (C lambda/sqrt S) sqrt((K-1)/K), lambda_c = sqrt(S (K-1)/K)/C,
+    logistic       F = ln(sqrt S/(C lambda) - 1), lambda_c = sqrt S/(2C)
+    cross-entropy  p = 1 - (C lambda/sqrt S) sqrt((K-1)/K), lambda_c = sqrt(S (K-1)/K)/C,
 
 and the separation of two subclasses decays at min(lambda, lambda_c) (1 - sqrt(q/S)), q the size of the largest pattern
 (set of subclasses that a neuron serves) that holds exactly one of them: S - 1, hence 1 - rho_S, for every pair once
@@ -51,7 +51,7 @@ from itertools import combinations
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import expit
 
@@ -59,8 +59,7 @@ from finegrain.theory.pattern_rest import checked_patterns
 from finegrain.theory.theorems import specialisation
 from finegrain.theory.theorems.symbolic import Theorem, penalty, require_zero
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 THEOREM = Theorem(
     id="T15",
@@ -87,12 +86,12 @@ THEOREM = Theorem(
     ),
 )
 
-LOSSES = ("logistic", "softmax", "squared")
+LOSSES = ("cross-entropy", "logistic", "squared")
 SIZES = ((2, 1), (3, 1), (2, 2), (2, 3))  # (S, outputs)
 
 
 def residual(loss: str, margin: float, coarse: int = 2) -> float:
-    """r(F) at margin F, for K = `coarse` classes (softmax) and targets of norm 1 (squared)."""
+    """r(F) at margin F, for K = `coarse` classes (cross-entropy) and targets of norm 1 (squared)."""
     checks.one_of("loss", loss, LOSSES)
     if loss == "squared":
         return 1 - margin
@@ -128,7 +127,7 @@ def predict_end(loss: str, subclasses: int, classes: float, weight_decay: float,
 
 
 def predict_probability(subclasses: int, classes: float, weight_decay: float, coarse: int) -> float:
-    """Softmax at rest: the probability p given to the label, 1/K from the critical weight decay on."""
+    """Cross-entropy at rest: the probability p given to the label, 1/K from the critical weight decay on."""
     r = predict_residual(subclasses, classes, weight_decay)
     return max(1 - r * _norm(coarse), 1 / coarse)
 
@@ -162,7 +161,7 @@ def predict_transient(
         return 2 * excess
     F = predict_end(loss, subclasses, classes, weight_decay, coarse)
     r = residual(loss, F, coarse)
-    fall = {"squared": 1.0, "logistic": r * (1 - r), "softmax": r * (1 / _norm(coarse) - r)}[loss]
+    fall = {"squared": 1.0, "logistic": r * (1 - r), "cross-entropy": r * (1 / _norm(coarse) - r)}[loss]
     return 2 * F * fall * float(np.sqrt(subclasses)) / classes
 
 
@@ -226,7 +225,7 @@ def prove(rest: Callable[..., sp.Expr] | None = None) -> None:
     _prove_unequal()
 
 
-class AnyLoss(sp.Function):
+class UnknownLoss(sp.Function):
     """A differentiable loss of the outputs: all that is known are the names of its derivatives, -R_k."""
 
     def fdiff(self, argindex: int) -> sp.Expr:
@@ -245,7 +244,7 @@ def _prove_growth(rest: Callable[..., sp.Expr], S: int, outputs: int) -> None:
     loss = sp.Integer(0)
     for c in range(S):
         f = [sum(n[len(Q) - 1] * a[Q, k] * w[Q, c] for Q in subsets if c in Q) for k in range(outputs)]
-        loss += AnyLoss(*f) / C
+        loss += UnknownLoss(*f) / C
     for Q in subsets:
         loss += n[len(Q) - 1] * penalty(
             lam, sp.Matrix([*(w[Q, c] for c in Q), *(a[Q, k] for k in range(outputs))])
@@ -351,7 +350,7 @@ def _prove_unequal() -> None:
     lam, a = sp.symbols("lambda a")
     w, pi = sp.symbols("w1:3"), sp.symbols("pi1:3")
     d = sp.symbols("d1:3")
-    loss = sum(pi[c] * AnyLoss(a * w[c]) for c in range(2)) + penalty(lam, sp.Matrix([a, *w]))
+    loss = sum(pi[c] * UnknownLoss(a * w[c]) for c in range(2)) + penalty(lam, sp.Matrix([a, *w]))
     pull = {sp.Function("R1")(a * w[c]): d[c] / pi[c] for c in range(2)}
     rest = {w[c]: a * d[c] / lam for c in range(2)}
     for c in range(2):

@@ -42,15 +42,14 @@ from itertools import combinations
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from finegrain.theory import pairs as recoverability
 from finegrain.theory.moments import Moments
 from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, require_zero, symmetric
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 THEOREM = Theorem(
     id="T10",

@@ -40,8 +40,8 @@ from scipy.special import expit
 
 from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 Gates = NDArray[np.bool_]
 
 THEOREM = Theorem(

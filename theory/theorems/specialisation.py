@@ -56,15 +56,14 @@ from math import comb
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import logsumexp
 
 from finegrain.theory.pattern_rest import Pattern, checked_patterns, maximal
 from finegrain.theory.theorems.symbolic import Theorem, penalty, require_zero
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 THEOREM = Theorem(
     id="T7",

@@ -54,7 +54,7 @@ def squared_loss(F: sp.Matrix, second: sp.Matrix, cross: sp.Matrix) -> sp.Expr:
     return square / 2 - sum(F[k, a] * cross[k, a] for k in range(K) for a in range(d))
 
 
-class AnyLoss(Unknown):
+class UnknownLoss(Unknown):
     """A differentiable function of the network's outputs of which nothing else is known: dl1, dl2, ... by each."""
 
     def fdiff(self, argindex: int) -> sp.Expr:

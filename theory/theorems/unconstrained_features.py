@@ -46,12 +46,11 @@ from itertools import product
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
+from finegrain.theory.tools.arrays import Array
 
 THEOREM = Theorem(
     id="T11",

@@ -30,8 +30,8 @@ from finegrain.theory import kinematics
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import Array
 
-Array = NDArray[np.float64]
 Sizes = int | tuple[int, int]
 Range = tuple[float, float]
 

@@ -11,7 +11,7 @@ from finegrain.empirical.readers import data
 
 DIVERGING = """
 name = "two"
-vary = { learning_rate = [1e30, 0.1] }
+grid = { learning_rate = [1e30, 0.1] }
 [recipe]
 network = "mlp"
 width = 16

@@ -32,7 +32,7 @@ def test_sizes_hold_from_their_epoch_on():
 
 def test_a_file_gives_every_combination(tmp_path):
     file = tmp_path / "grid.toml"
-    file.write_text('vary = {map = ["mod", "random:1"], seed = [0, 1]}\n[recipe]\nwidth = 8\n')
+    file.write_text('grid = {map = ["mod", "random:1"], seed = [0, 1]}\n[recipe]\nwidth = 8\n')
     runs = dict(read_recipes(file))
     assert list(runs) == [
         *(
@@ -61,11 +61,11 @@ def test_an_empty_table_is_the_default_recipe(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"a recipe must have a table \[recipe\], empty for all defaults, or vary; got neither"),
+        ("", r"must have a table \[recipe\], empty for all defaults, or \[grid\]; got neither"),
         ("name = 'mine'\n", "got neither"),
-        ("[recipe]\nwidht = 8\n", r"unknown entry 'widht' \(nearest: width\)"),
-        ("[recip]\nwidth = 8\n", r"unknown entry 'recip' \(nearest: recipe\)"),
-        ("width = \n", "is not TOML"),
+        ("[recipe]\nwidht = 8\n", r"unknown key 'widht'; did you mean 'width'"),
+        ("[recip]\nwidth = 8\n", r"unknown key 'recip'; did you mean 'recipe'"),
+        ("width = \n", "must be a TOML file"),
         ("[recipe]\nloss = 'hinge'\n", "loss must be one of"),
         ("[recipe]\nepochs = 0\n", "epochs must be an integer >= 1, got 0"),
         ("[recipe]\nmomentum = 1.0\n", "momentum must be below 1, got 1.0"),
@@ -74,39 +74,49 @@ def test_an_empty_table_is_the_default_recipe(tmp_path):
         ("[recipe]\nsizes = [8]\n", r"sizes must be a list of pairs \[epoch, pixels\], got \[8\]"),
         ("[recipe]\nsizes = 8\n", r"sizes must be a list of pairs \[epoch, pixels\], got 8"),
         ("[recipe]\nwidth = '8'\n", "width must be an integer, got '8'"),
-        ("[recipe]\nwidth = true\n", "width must be an integer >= 1, got True"),
+        ("[recipe]\nwidth = true\n", "width must be an integer, got True"),
         ("[recipe]\nscale = 'big'\n", "scale must be a number, got 'big'"),
         ("[recipe]\nnetwork = ['mlp']\n", r"network must be text, got \['mlp'\]"),
         ("[recipe]\ncompile = 1\n", "compile must be true or false, got 1"),
         ("[recipe]\nmap = [0, 0.5]\n", r"map must be a name or a list of integers, got \[0, 0.5\]"),
         (f"[recipe]\nseed = {10**30}\n", r"seed must be below 2\^63, got a number of 100 bits"),
+        ("vary = {seed = [0, 1]}\n", r"vary must be written as a table \[grid\] of the lists to cross"),
         ("recipe = 1\n", "recipe must be a table, got 1"),
-        ("vary = ['seed']\n", r"vary must be a table, got \['seed'\]"),
-        ("vary = {seed = 1}\n", "vary: seed must be a non-empty list, got 1"),
-        ("vary = {seed = []}\n", r"vary: seed must be a non-empty list, got \[\]"),
-        ("vary = {seed = [0, 0]}\n", "runs must have names of their own, got 'recipe_seed-0' twice"),
+        ("grid = ['seed']\n", r"\[grid\] must be a table of lists, got \['seed'\]"),
+        ("grid = {seed = 1}\n", r"\[grid\]: seed must be a non-empty list, got 1"),
+        ("grid = {seed = []}\n", r"\[grid\]: seed must be a non-empty list, got \[\]"),
+        ("grid = {seed = [0, 0]}\n", "runs must have names of their own, got 'recipe_seed-0' twice"),
         ("name = '../elsewhere'\n[recipe]\n", "each run must have a name of letters, .* got '../elsewhere'"),
         ("name = '..'\n[recipe]\n", "each run must have a name of letters"),
-        ("vary = {network = ['/../mlp']}\n", "each run must have a name of letters"),
+        ("grid = {network = ['/../mlp']}\n", "each run must have a name of letters"),
         (
-            f"vary = {{seed = {[*range(101)]}, width = {[*range(1, 101)]}}}\n",
-            "vary must give at most 10000 runs, got 10100",
+            f"grid = {{seed = {[*range(101)]}, width = {[*range(1, 101)]}}}\n",
+            "must cross its lists to at most 10000 points, got 10100",
         ),
-        ("a = " + "[" * 5000, "is not TOML"),
+        ("a = " + "[" * 5000, "must be a TOML file"),
     ],
 )
 def test_bad_files(tmp_path, text, message):
     file = tmp_path / "recipe.toml"
     file.write_text(text)
-    with pytest.raises(ValueError, match=rf"recipe\.toml:? .*{message}"):
+    with pytest.raises(ValueError, match=rf"recipe\.toml[:,]? .*{message}"):
         read_recipes(file)
 
 
 def test_text_that_is_not_utf_8_is_named(tmp_path):
     file = tmp_path / "recipe.toml"
     file.write_bytes(b"name = 'caf\xe9'\n")
-    with pytest.raises(ValueError, match=r"recipe\.toml is not TOML: .*can't decode byte 0xe9"):
+    with pytest.raises(ValueError, match=r"recipe\.toml must be a TOML file: .*can't decode byte 0xe9"):
         read_recipes(file)
+
+
+def test_points_give_one_run_each(tmp_path):
+    file = tmp_path / "two.toml"
+    file.write_text("[recipe]\nwidth = 8\n[[points]]\nseed = 3\n[[points]]\nwidth = 16\nepochs = 2\n")
+    assert read_recipes(file) == [
+        ("two_seed-3", Recipe(width=8, seed=3)),
+        ("two_width-16_epochs-2", Recipe(width=16, epochs=2)),
+    ]
 
 
 def test_a_map_may_be_given_by_its_entries(tmp_path):

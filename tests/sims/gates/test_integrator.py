@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from finegrain.sims.gates import integrator as gate_flow_module
+from finegrain.sims.gates import integrator
 from finegrain.sims.gates.crossings import _projection
 from finegrain.sims.gates.integrator import GateIntegrator, applies
 from finegrain.sims.initial_weights import balanced, gaussian
 from finegrain.sims.population.flow import population_flow
 from finegrain.sims.population.flows import population_flows
 from finegrain.sims.population.loss import population_loss
+from finegrain.sims.setting import Setting
 from finegrain.sims.theorems.active_sets import own_gates
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.targets import centred_one_hot, one_hot, signs
@@ -179,11 +180,11 @@ def test_time_zero_and_a_network_without_open_gates_stay_put():
     ],
 )
 def test_it_applies_to_orthogonal_points_and_the_squared_loss(mixture, activation, loss, expected):
-    assert applies(mixture, activation, 0.1, loss) is expected
+    assert applies(mixture, Setting(activation, 0.1, loss)) is expected
 
 
 def test_a_negative_slope_where_gates_can_slide_is_left_to_scipy():
-    assert not applies(Mixture.orthonormal(2, 2), "leaky_relu", -0.1, "squared")
+    assert not applies(Mixture.orthonormal(2, 2), Setting("leaky_relu", -0.1))
 
 
 def test_other_means_fall_back_on_scipy():
@@ -194,7 +195,7 @@ def test_other_means_fall_back_on_scipy():
 
 
 def test_a_step_that_collapses_is_an_error_that_says_where(monkeypatch):
-    monkeypatch.setattr(gate_flow_module, "MAX_STEPS", 3)
+    monkeypatch.setattr(integrator, "MAX_STEPS", 3)
     mixture, targets, W0, A0, network = reference(0.1, 0.0)
     with pytest.raises(
         RuntimeError, match=r"network 0 stopped at t = .*: its step fell to .* Raise rtol = 1e-08"
@@ -242,7 +243,7 @@ def test_the_width_does_not_change_the_function():
     mixture, targets, W0, A0, network = reference(0.3, 0.05, width=20)
     few = population_flow(mixture, W0[0], A0[0], targets=targets, times=[15.0], **network)
     W, A = np.repeat(W0[0], 50, axis=0) / np.sqrt(50), np.repeat(A0[0], 50, axis=1) / np.sqrt(50)
-    integrator = GateIntegrator(mixture, targets, activation="relu", slope=0.0, rtol=RTOL, **network)
-    W_end, A_end = integrator(0.0, 15.0, W, A)
+    flow = GateIntegrator(mixture, targets, Setting(**network), RTOL)
+    W_end, A_end = flow(0.0, 15.0, W, A)
     f, g = (a @ np.maximum(w, 0) for w, a in ((few.W[0], few.A[0]), (W_end, A_end)))
     np.testing.assert_allclose(g, f, atol=20 * RTOL)

@@ -123,7 +123,7 @@ def test_a_resumed_run_repeats_the_unbroken_one_bit_for_bit(tmp_path):
 
 KILLED = """
 import sys
-sys.path.insert(0, "tests/sims")
+sys.path.insert(0, "tests/sims/population")
 from test_flow import long_run
 print("ready", flush=True)
 long_run(sys.argv[1])

@@ -32,7 +32,7 @@ def problem(seed, width, dim, noise, components=5):
     dim=st.integers(1, 7),
     noise=st.sampled_from([0.0, 0.03, 1.0]),
     activation=st.sampled_from(["identity", "relu", "leaky_relu", "erf", "square"]),
-    loss=st.sampled_from(["squared", "logistic", "softmax"]),
+    loss=st.sampled_from(["squared", "logistic", "cross-entropy"]),
     weight_decay=st.sampled_from([0.0, 0.3]),
 )
 def test_gradients_agree_with_finite_differences(seed, width, dim, noise, activation, loss, weight_decay):
@@ -40,7 +40,11 @@ def test_gradients_agree_with_finite_differences(seed, width, dim, noise, activa
     kinks = activation in ("relu", "leaky_relu") and noise == 0
     assume(not kinks or np.abs(mixture.moments.means @ W.T).min() > 1e-3)  # differences straddle no kink
     assume(loss == "squared" or noise == 0)
-    targets = {"squared": targets, "logistic": np.sign(targets), "softmax": one_hot(mixture.coarse_map)}[loss]
+    targets = {
+        "squared": targets,
+        "logistic": np.sign(targets),
+        "cross-entropy": one_hot(mixture.coarse_map),
+    }[loss]
     options = {"activation": activation, "slope": 0.3, "loss": loss, "weight_decay": weight_decay}
     loss = population_loss(mixture, targets=targets, **options)
     _, dW, dA = loss(W, A)
@@ -166,9 +170,9 @@ BAD_CALLS = [
     ({"weight_decay": float("nan")}, "weight_decay must be a finite number >= 0, got nan"),
     ({"targets": np.zeros((3, 1))}, r"targets must have shape \(4, K\), got \(3, 1\)"),
     ({"precision": "half"}, "precision must be one of double, single; got 'half'"),
-    ({"loss": "hinge"}, "loss must be one of logistic, softmax, squared; got 'hinge'"),
+    ({"loss": "hinge"}, "loss must be one of cross-entropy, logistic, squared; got 'hinge'"),
     ({"loss": "logistic", "targets": np.zeros((4, 1))}, r"targets must be -1 or 1 .* got \[0.0\]"),
-    ({"loss": "softmax"}, "targets must be rows of probabilities"),
+    ({"loss": "cross-entropy"}, "targets must be rows of probabilities"),
     ({"targets": np.full((4, 1), np.inf)}, "targets must be finite, got 4 NaN or infinite"),
 ]
 

@@ -30,7 +30,7 @@ def loss_in_torch(x, t, W, A, activation, loss, weight_decay):
     fit = {
         "squared": lambda: 0.5 * ((f - t) ** 2).sum(1),
         "logistic": lambda: torch.log1p(torch.exp(-t * f)).sum(1),
-        "softmax": lambda: -(t * torch.log_softmax(f, 1)).sum(1),
+        "cross-entropy": lambda: -(t * torch.log_softmax(f, 1)).sum(1),
     }[loss]().mean()
     return fit + weight_decay / 2 * ((W**2).sum() + (A**2).sum())
 
@@ -177,7 +177,7 @@ def test_moments_are_of_the_recorded_weights(monkeypatch):
 
 def test_float32_is_float64_to_its_own_rounding():
     (x, fine), (W0, A0) = samples(8), starts(8)
-    options = {"targets": TARGETS["softmax"], "loss": "softmax", "activation": "erf"}
+    options = {"targets": TARGETS["cross-entropy"], "loss": "cross-entropy", "activation": "erf"}
     single, double = (
         sampled_descent(x, fine, W0, A0, **options, learning_rate=0.1, steps=[20], dtype=dtype)
         for dtype in ("float32", "float64")

@@ -98,7 +98,7 @@ def test_linear_networks_move_by_one_lorentz_transformation(loss):
         residual = {
             "squared": lambda f: f - rows,
             "logistic": lambda f: -rows / (1 + np.exp(rows * f)),
-            "softmax": lambda f: np.exp(f) / np.exp(f).sum(1, keepdims=True) - rows,
+            "cross-entropy": lambda f: np.exp(f) / np.exp(f).sum(1, keepdims=True) - rows,
         }[loss](x @ F.T)
         return residual.T @ x / N
 

@@ -69,7 +69,7 @@ BAD_CALLS = [
     ({"test": (np.zeros((1, D)), [0])}, "test fine must hold every class at least twice"),
     ({"activation": "tanh"}, "activation must be one of erf, identity, leaky_relu, relu, square; got 'tanh'"),
     ({"slope": np.inf}, "slope must be a finite number, got inf"),
-    ({"loss": "hinge"}, "loss must be one of logistic, softmax, squared; got 'hinge'"),
+    ({"loss": "hinge"}, "loss must be one of cross-entropy, logistic, squared; got 'hinge'"),
     ({"loss": "logistic"}, "targets must be -1 or 1 for the logistic loss"),
     ({"weight_decay": -1}, "weight_decay must be a finite number >= 0, got -1"),
     ({"learning_rate": 0}, "learning_rate must be a finite number > 0, got 0"),

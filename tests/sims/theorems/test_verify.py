@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from finegrain.sims import __main__ as program
+from finegrain.sims import program
 from finegrain.sims.theorems.comparison import Comparison
 
 

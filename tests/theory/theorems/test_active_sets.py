@@ -23,7 +23,7 @@ EPS = np.finfo(float).eps
 
 @given(
     seed=st.integers(0, 2**32 - 1),
-    loss=st.sampled_from(["squared", "logistic", "softmax"]),
+    loss=st.sampled_from(["squared", "logistic", "cross-entropy"]),
     dim=st.integers(1, 12),
     width=st.integers(1, 40),
     closed=st.sampled_from([0.0, 0.01, 0.5]),
@@ -58,7 +58,7 @@ def test_the_velocity_is_the_generator_of_each_neurons_gates(
 @settings(max_examples=12)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    loss=st.sampled_from(["squared", "logistic", "softmax"]),
+    loss=st.sampled_from(["squared", "logistic", "cross-entropy"]),
     dim=st.integers(1, 5),
     width=st.integers(1, 30),
     closed=st.sampled_from([0.0, 0.3]),

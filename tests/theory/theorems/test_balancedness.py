@@ -54,7 +54,7 @@ def test_the_velocity_of_the_imbalance_is_the_law_for_every_mixture_and_width(da
 @given(
     seed=st.integers(0, 2**32 - 1),
     activation=st.sampled_from(HOMOGENEOUS),
-    loss=st.sampled_from(["squared", "softmax", "logistic"]),
+    loss=st.sampled_from(["squared", "cross-entropy", "logistic"]),
     subclasses=st.integers(1, 3),
     width=st.integers(1, 8),
     log_scale=st.floats(-5, 0),

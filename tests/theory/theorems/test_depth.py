@@ -158,7 +158,7 @@ def test_necessary_the_same_weight_decay_on_every_layer():
 
 @given(
     seed=st.integers(0, 2**32 - 1),
-    loss=st.sampled_from(["logistic", "softmax"]),
+    loss=st.sampled_from(["logistic", "cross-entropy"]),
     dim=st.integers(1, 2),
     width=st.integers(1, 8),
     weight_decay=st.floats(0, 1),
@@ -183,7 +183,9 @@ def test_the_velocity_under_a_convex_loss_is_the_law(seed, loss, dim, width, wei
     )
 
 
-@given(seed=st.integers(0, 2**32 - 1), loss=st.sampled_from(["logistic", "softmax"]), dim=st.integers(1, 2))
+@given(
+    seed=st.integers(0, 2**32 - 1), loss=st.sampled_from(["logistic", "cross-entropy"]), dim=st.integers(1, 2)
+)
 def test_the_determinant_under_a_convex_loss_is_the_law_to_1e_9(seed, loss, dim):
     rng = np.random.default_rng(seed)
     problem = observed.draw_convex(rng, loss=loss, dim=dim)
@@ -194,7 +196,7 @@ def test_the_determinant_under_a_convex_loss_is_the_law_to_1e_9(seed, loss, dim)
     assert abs(found - predicted) <= 1e-9 * max(1, condition / 100)
 
 
-@given(seed=st.integers(0, 2**32 - 1), loss=st.sampled_from(["logistic", "softmax"]))
+@given(seed=st.integers(0, 2**32 - 1), loss=st.sampled_from(["logistic", "cross-entropy"]))
 def test_the_mean_hessian_of_a_convex_loss_is_positive(seed, loss):
     rng = np.random.default_rng(seed)
     problem = observed.draw_convex(rng, loss=loss, dim=1)

@@ -234,11 +234,11 @@ def test_the_deflation_by_labels_holds_for_the_logistic_loss_too(commuting):
     assert gap(commuting, 1e-2, commuting=True, loss="logistic", t=30.0) < 1e-5
 
 
-def test_with_softmax_the_rows_of_f_lie_in_the_range_of_x_y_and_miss_one_direction():
+def test_with_cross_entropy_the_rows_of_f_lie_in_the_range_of_x_y_and_miss_one_direction():
     rng = np.random.default_rng(0)
     data = observed.draw(rng, coarse=3, samples=9, dim=12, commuting=True, targets=np.eye(3))
     W0, A0 = observed.isometric(12, 12, 3, 0.1, rng)
-    path = observed.flow(data, W0, A0, np.array([30.0]), 0.0, loss="softmax")
+    path = observed.flow(data, W0, A0, np.array([30.0]), 0.0, loss="cross-entropy")
     F = path.A[0] @ path.W[0]
     seen = np.linalg.qr(data.X @ data.Y.T)[0]
     # Rounding and the integrator, 300 steps of 1e-12.
@@ -247,12 +247,12 @@ def test_with_softmax_the_rows_of_f_lie_in_the_range_of_x_y_and_miss_one_directi
 
 
 def test_necessary_residuals_in_the_row_space_of_the_targets():
-    """Softmax, and a third class with targets (1/2, 1/2): the residuals of three classes span more than Y's rows."""
+    """Cross-entropy, a third class with targets (1/2, 1/2): the three classes' residuals span more than Y's rows."""
     targets = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
     rng = np.random.default_rng(0)
     data = observed.draw(rng, coarse=3, samples=9, dim=12, commuting=True, targets=targets)
     assert gap(data, 1e-1, commuting=True, loss="squared", t=100.0) < 1e-5
-    assert gap(data, 1e-1, commuting=True, loss="softmax", t=100.0) > 0.01
+    assert gap(data, 1e-1, commuting=True, loss="cross-entropy", t=100.0) > 0.01
 
 
 def test_necessary_weight_decay_below_critical():

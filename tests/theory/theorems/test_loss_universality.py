@@ -1,4 +1,4 @@
-"""T15: one erosion for squared, logistic, softmax and other losses; each assumption dropped in turn."""
+"""T15: one erosion for squared, logistic, cross-entropy and other losses; each assumption dropped in turn."""
 
 from itertools import combinations
 
@@ -25,7 +25,7 @@ def aligned(loss, K, S, amplitudes, sizes=None):
     sizes = range(1, S + 1) if sizes is None else sizes
     subsets = [(k, Q) for k in range(K) for q in sizes for Q in combinations(range(S), q)]
     coarse = np.arange(K)
-    v = centred_one_hot(coarse) if loss == "softmax" else signs(coarse)
+    v = centred_one_hot(coarse) if loss == "cross-entropy" else signs(coarse)
     v = v / np.linalg.norm(v, axis=1)[:, None]
     W, A = np.zeros((len(subsets), K * S)), np.zeros((v.shape[1], len(subsets)))
     for j, (k, Q) in enumerate(subsets):
@@ -40,7 +40,7 @@ def problems(draw, low=1e-6, smallest=2, most=5):
     """A loss, K S <= 12 classes, an amplitude for each size of subset."""
     loss = draw(st.sampled_from(law.LOSSES))
     S = draw(st.integers(smallest, most))
-    K = draw(st.integers(2, 12 // S)) if loss == "softmax" else 2
+    K = draw(st.integers(2, 12 // S)) if loss == "cross-entropy" else 2
     eps = 10.0 ** draw(st.floats(np.log10(low), -1))
     amplitudes = [eps * draw(st.floats(0.5, 2)) for _ in range(S)]
     return loss, K, S, np.array(amplitudes)
@@ -57,7 +57,7 @@ def test_aligned_neurons_grow_at_the_claimed_rate(problem, relative, dim):
     mixture = Mixture.orthonormal(K, S, dim=dim)
     W, A = aligned(loss, K, S, amplitudes)
     W = np.pad(W, ((0, 0), (0, dim - C)))
-    targets = one_hot(mixture.coarse_map) if loss == "softmax" else signs(mixture.coarse_map)
+    targets = one_hot(mixture.coarse_map) if loss == "cross-entropy" else signs(mixture.coarse_map)
     _, dW, dA = population_loss(mixture, targets=targets, loss=loss, weight_decay=weight_decay)(W, A)
     first = A @ np.maximum(W[:, 0], 0)
     sizes = (W > 0).sum(axis=1)
@@ -210,7 +210,7 @@ def test_known_ends():
     )
     assert law.predict_end("squared", 2, 4, 0.1) == pytest.approx(1 - 0.2 * np.sqrt(2), rel=1e-14)
     assert law.predict_probability(2, 4, 0.1, 2) == pytest.approx(1 - 0.2, rel=1e-14)
-    assert law.predict_end("softmax", 2, 4, 0.1, 2) == pytest.approx(
+    assert law.predict_end("cross-entropy", 2, 4, 0.1, 2) == pytest.approx(
         np.log(0.8 / 0.2) / np.sqrt(2), rel=1e-14
     )
     assert law.predict_probability(2, 6, 5.0, 3) == 1 / 3
@@ -322,7 +322,7 @@ def test_necessary_no_weight_decay_for_the_law_in_the_margin():
 
 
 BAD_CALLS = [
-    (lambda: law.residual("hinge", 1.0), "loss must be one of logistic, softmax, squared; got 'hinge'"),
+    (lambda: law.residual("hinge", 1.0), "loss must be one of cross-entropy, logistic, squared; got 'hinge'"),
     (
         lambda: law.predict_end("logistic", 2, 4, 0.0),
         "weight_decay must be > 0 for an end state of the logistic",

@@ -37,12 +37,14 @@ def orthogonal_mixtures(draw, fine=(2, 12), coarse=None, spare=28, even=False):
 def targets_for(loss, mixture):
     """Targets that the loss is made for: +-1 columns one for each coarse class, or probabilities, or an ETF."""
     hot = one_hot(mixture.coarse_map)
-    return {"squared": centred_one_hot(mixture.coarse_map), "logistic": 2 * hot - 1, "softmax": hot}[loss]
+    return {"squared": centred_one_hot(mixture.coarse_map), "logistic": 2 * hot - 1, "cross-entropy": hot}[
+        loss
+    ]
 
 
 @given(
     mixture=orthogonal_mixtures(),
-    loss=st.sampled_from(["squared", "logistic", "softmax"]),
+    loss=st.sampled_from(["squared", "logistic", "cross-entropy"]),
     width=st.integers(1, 64),
     weight_decay=st.floats(0, 2),
     seed=seeds,
@@ -57,7 +59,7 @@ def test_the_velocity_of_every_gate_is_the_law_for_every_loss(mixture, loss, wid
     force = {
         "squared": t - f,
         "logistic": t / (1 + np.exp(t * f)),
-        "softmax": t - np.exp(f - f.max(1)[:, None]) / np.exp(f - f.max(1)[:, None]).sum(1)[:, None],
+        "cross-entropy": t - np.exp(f - f.max(1)[:, None]) / np.exp(f - f.max(1)[:, None]).sum(1)[:, None],
     }[loss]
     scale = pi * np.sum(means**2, axis=1)
     predicted = (w > 0) * scale * (force @ A).T - weight_decay * w
@@ -68,7 +70,7 @@ def test_the_velocity_of_every_gate_is_the_law_for_every_loss(mixture, loss, wid
 
 @given(
     mixture=orthogonal_mixtures(fine=(2, 8), spare=4),
-    loss=st.sampled_from(["squared", "logistic", "softmax"]),
+    loss=st.sampled_from(["squared", "logistic", "cross-entropy"]),
     width=st.integers(1, 8),
     weight_decay=st.floats(0, 1),
     eps=st.floats(-4, 1).map(lambda x: 10**x),
@@ -263,8 +265,8 @@ def test_necessary_small_start():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="targets must be -1 or 1 for a scalar output"):
         law.predict_open(np.ones((1, 2)), [1.0], [0.0, 1.0])
-    with pytest.raises(ValueError, match="loss must be one of logistic, squared; got 'softmax'"):
-        law.guaranteed(np.ones((1, 1)), [1.0], [1.0], weights=[1], norms=[1], loss="softmax")
+    with pytest.raises(ValueError, match="loss must be one of logistic, squared; got 'cross-entropy'"):
+        law.guaranteed(np.ones((1, 1)), [1.0], [1.0], weights=[1], norms=[1], loss="cross-entropy")
 
 
 FALSE_CLAIMS = {

@@ -26,9 +26,9 @@ def test_the_squared_loss_is_that_of_samples_up_to_its_constant():
 
 def test_an_unknown_loss_has_an_unknown_slope_for_each_output():
     x, y = sp.symbols("x y")
-    slope = sp.diff(symbolic.AnyLoss(x**2, y), x)
+    slope = sp.diff(symbolic.UnknownLoss(x**2, y), x)
     assert slope == 2 * x * sp.Function("dl1")(x**2, y)
-    assert sp.diff(symbolic.AnyLoss(x, y), y) == sp.Function("dl2")(x, y)
+    assert sp.diff(symbolic.UnknownLoss(x, y), y) == sp.Function("dl2")(x, y)
 
 
 def test_the_penalty_sums_every_entry_of_every_matrix():

@@ -167,7 +167,7 @@ def test_necessary_unconstrained_features():
 
 
 def test_necessary_squared_loss():
-    """Softmax with the same lambda: other singular values."""
+    """Cross-entropy with the same lambda: other singular values."""
     K, lam = 3, 0.05
 
     def loss(x):
