@@ -27,10 +27,10 @@ class Problem:
 
     Attributes:
         inputs: (n, d)
-        targets: (n, K): any numbers (squared), +-1 (logistic), probabilities (softmax)
+        targets: (n, K): any numbers (squared), +-1 (logistic), probabilities (cross-entropy)
         weights: (n,), adding to 1; None: equal
         activation: after every layer but the last; `slope` below zero is leaky_relu's
-        loss: squared, ||f - t||^2/2; logistic, sum_k ln(1 + exp(-t_k f_k)); softmax, cross-entropy
+        loss: squared, ||f - t||^2/2; logistic, sum_k ln(1 + exp(-t_k f_k)); cross-entropy
         weight_decay: lambda
     """
 

@@ -270,10 +270,10 @@ def verify(seed: int) -> list[Comparison]:
         convex = draw_convex(rng, loss=loss, dim=dim)
         W0 = rng.standard_normal((dim, 2 + dim)) / 2
         A0 = rng.standard_normal((convex.targets.shape[1], dim)) / 2
-        (predicted, observed), (coarse_predicted, coarser) = (
+        (predicted, observed), (coarse_predicted, coarse_observed) = (
             convex_log_det(convex, W0, A0, weight_decay=decay, end=3.0, rtol=rtol) for rtol in (1e-11, 1e-10)
         )
-        moved = abs(coarser - observed) + abs(coarse_predicted - predicted)
+        moved = abs(coarse_observed - observed) + abs(coarse_predicted - predicted)
         rows.append(
             Comparison(
                 "T17",

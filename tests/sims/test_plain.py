@@ -112,7 +112,7 @@ def test_it_knows_nothing_of_the_theory_or_of_the_exact_flows():
 
 BAD_CALLS = [
     ({"activation": "tanh"}, "activation must be one of erf, identity, leaky_relu, relu, square; got 'tanh'"),
-    ({"loss": "hinge"}, "loss must be one of logistic, softmax, squared; got 'hinge'"),
+    ({"loss": "hinge"}, "loss must be one of cross-entropy, logistic, squared; got 'hinge'"),
     ({"weights": np.ones(3)}, "targets and weights must have one row per input, 2"),
 ]
 
