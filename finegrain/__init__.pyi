@@ -10,5 +10,6 @@ from .theory import targets as targets
 from .theory.mixture import Mixture as Mixture
 from .theory.moments import Moments as Moments
 from .theory.moments import MomentsAccumulator as MomentsAccumulator
+from .theory.theorems import theorems as theorems
 
 __version__: str

@@ -1,8 +1,13 @@
-"""One file a theorem, named for its subject; THEOREMS lists their modules in the order of docs/theory.md.
+"""One file per theorem, named for its subject; `theorems` has their modules by number.
+
+    theorems["T7"].predict(3)      theorems["T7"].prove()      theorems.applicable(mixture, setting)
 
 Each module has a THEOREM (its row of the ledger), closed forms named predict..., and prove(), which derives the
 statement from the loss and raises ProofFailed if a difference does not vanish.
 """
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
 
 from finegrain.theory.theorems import (
     active_sets,
@@ -25,6 +30,7 @@ from finegrain.theory.theorems import (
     unconstrained_features,
     where_to_look,
 )
+from finegrain.theory.theorems.applicable import applicable, obstacles
 
 THEOREMS = (
     gaussian_kinematics,  # T1
@@ -47,3 +53,28 @@ THEOREMS = (
     where_to_look,  # T18
     active_sets,  # T19
 )
+
+
+class Theorems(Mapping[str, ModuleType]):
+    """The modules of the theorems by number, "T1" to "T19"."""
+
+    def __init__(self, modules: Iterable[ModuleType]):
+        self._modules = {module.THEOREM.id: module for module in modules}
+
+    def __getitem__(self, number: str) -> ModuleType:
+        return self._modules[number]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{number:4}{module.THEOREM.subject}" for number, module in self.items())
+
+    applicable = staticmethod(applicable)
+    obstacles = staticmethod(obstacles)
+
+
+theorems = Theorems(THEOREMS)

@@ -1,0 +1,138 @@
+"""The two sides of every comparison know nothing of each other, and an error of a few bounds is seen.
+
+Each theorem's rows are computed three times: as they are; with every prediction of the theorem's module falsified,
+where all predictions must move and no observation may; and with plain training falsified, where at least one
+observation must move and no prediction may. What takes long is kept from the first time.
+"""
+
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import wraps
+from importlib import import_module
+
+import joblib
+import numpy as np
+import pytest
+
+from finegrain.sims import plain
+from finegrain.theory.theorems import THEOREMS
+
+MARKED = [pytest.param(m, marks=getattr(pytest.mark, m.THEOREM.id), id=m.THEOREM.id) for m in THEOREMS]
+# Integrators and trainings: the same arguments give the same result, so the second and third time cost nothing.
+LONG = ("population_flow", "population_descent", "sampled_flow", "sampled_descent")
+PLAIN = ("flow", "descend")
+
+
+def simulation(law):
+    """The observed side of a theorem."""
+    return import_module(f"finegrain.sims.theorems.{law.__name__.rsplit('.', 1)[1]}")
+
+
+def falsified(value):
+    """Every number in it half as large again, and more; counts and truth values as they are."""
+    if isinstance(value, dict):
+        return {key: falsified(entry) for key, entry in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(map(falsified, value))
+    if isinstance(value, float | np.floating) or (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
+        return 1.5 * value + 0.5
+    return value
+
+
+def kept(function, store):
+    """The function, each result computed once."""
+
+    @wraps(function)
+    def remembered(*arguments, **options):
+        key = (function.__qualname__, joblib.hash((arguments, options)))
+        if key not in store:
+            store[key] = function(*arguments, **options)
+        return store[key]
+
+    return remembered
+
+
+@contextmanager
+def remembering(store):
+    """What takes long, in every module of the observed side that names it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in list(sys.modules.items()):
+            for long in LONG if name.startswith("finegrain.sims") and module else ():
+                if callable(getattr(module, long, None)):
+                    patch.setattr(module, long, kept(getattr(module, long), store))
+        for name in PLAIN:
+            patch.setattr(plain, name, kept(getattr(plain, name), store))
+        yield
+
+
+@contextmanager
+def false_predictions(law):
+    """Every predict... of the theorem's module gives something else."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in vars(law) if name.startswith("predict")]:
+            function = getattr(law, name)
+            patch.setattr(law, name, wraps(function)(lambda *a, f=function, **k: falsified(f(*a, **k))))
+        yield
+
+
+@contextmanager
+def false_training():
+    """Plain training ends with other weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in PLAIN:
+            function = getattr(plain, name)
+            patch.setattr(plain, name, lambda *a, f=function, **k: [1.5 * layer for layer in f(*a, **k)])
+        yield
+
+
+def rows_of(law, simulated=None):
+    """(as they are, with false predictions, with false training)."""
+    simulated, store = simulated or simulation(law), {}
+    with remembering(store):
+        true = list(simulated.verify(0))
+        with false_predictions(law):
+            predicted = list(simulated.verify(0))
+        with false_training():
+            trained = list(simulated.verify(0))
+    return true, predicted, trained
+
+
+def faults(law, simulated=None):
+    """What is wrong with the two sides of a theorem's rows; nothing, if they know nothing of each other."""
+    true, predicted, trained = rows_of(law, simulated)
+    found = []
+    for row, other in zip(true, predicted, strict=True):
+        found += [f"false predictions move the observation: {row.quantity}"] * (
+            row.observed != other.observed
+        )
+        found += [f"no false prediction moves the prediction: {row.quantity}"] * (
+            row.predicted == other.predicted
+        )
+        found += [f"a false prediction passes: {row.quantity}"] * other.holds
+    moved = [(row, other) for row, other in zip(true, trained, strict=True) if row.observed != other.observed]
+    found += ["plain training moves no observation"] * (not moved)
+    found += [
+        f"plain training moves the prediction: {row.quantity}"
+        for row, other in moved
+        if row.predicted != other.predicted
+    ]
+    found += [f"false training passes: {row.quantity}" for row, other in moved if other.holds]
+    return found
+
+
+@pytest.mark.parametrize("law", MARKED)
+def test_the_observed_side_knows_nothing_of_the_prediction(law):
+    assert faults(law) == []
+
+
+@pytest.mark.parametrize("law", MARKED)
+def test_every_row_holds_and_is_red_three_bounds_away_on_either_side(law):
+    for row in simulation(law).verify(1):
+        assert row.holds, row
+        size = abs(row.predicted) or 1.0
+        assert row.bound > 0
+        for shift in (3 * row.bound * size, -3 * row.bound * size):
+            assert not replace(row, observed=row.observed + shift).holds
+            moved = replace(row, predicted=row.predicted + shift)
+            assert abs(moved.predicted) < 2 * size / 3 or not moved.holds
