@@ -9,18 +9,22 @@ A TOML file holds one recipe and what to vary about it; each combination is a ru
     network = "resnet9"
     width = 32
 
-Learning rates are for the mean loss over a batch: multiply them with the batch.
+Learning rates are for the mean loss over a batch: multiply them with the batch. The recipes of configs/ come with the
+package, each under the name of its file.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import itertools
 import math
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -127,20 +131,55 @@ class Recipe:
 DEFAULTS = {f.name: f.default for f in fields(Recipe) if f.name not in ("map", "sizes")}
 
 
+def one_recipe(given: Recipe | Mapping[str, Any] | Path | str) -> tuple[str, Recipe]:
+    """A recipe and its run's name; without a file the network's and the first digits of a digest of all settings.
+
+    Raises:
+        FileNotFoundError, ValueError: as read_recipes; a file of several runs, or a mapping with an unknown entry.
+    """
+    if isinstance(given, Path | str):
+        runs = read_recipes(Path(given))
+        if len(runs) > 1:
+            raise ValueError(
+                f"recipe must be a file of one run, got {len(runs)} runs in {given}: see read_recipes"
+            )
+        return runs[0]
+    if not isinstance(given, Recipe):
+        _known(given, tuple(f.name for f in fields(Recipe)))
+        given = Recipe(**given)
+    settings = hashlib.sha256(repr(given).encode()).hexdigest()
+    return f"{given.network}-{settings[:8]}", given
+
+
 def read_recipes(path: Path) -> list[tuple[str, Recipe]]:
     """Name and recipe of every run of a TOML file, the last name of `vary` varying fastest.
 
+    Args:
+        path: the file, or the name of a recipe that comes with the package, such as "cifar".
+
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: neither such a file nor such a recipe; the message lists the recipes.
         ValueError: not TOML, neither [recipe] nor vary in it, an unknown entry (the nearest is named), one of another
             type or out of its range, or runs whose names are no folder's or not apart.
     """
     try:
-        return _runs(path.stem, tomllib.loads(path.read_text()))
+        return _runs(path.stem, tomllib.loads(_text(path)))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _text(path: Path) -> str:
+    """Of the file, or of the recipe in the package that bears its name."""
+    if path.exists():
+        return path.read_text()
+    shipped = {Path(entry.name).stem: entry for entry in resources.files("finegrain.configs").iterdir()}
+    if str(path) in shipped:
+        return shipped[str(path)].read_text()
+    raise FileNotFoundError(
+        f"no file {path}, and no recipe of that name in the package: {', '.join(sorted(shipped))}"
+    )
 
 
 def _runs(stem: str, content: dict[str, Any]) -> list[tuple[str, Recipe]]:
@@ -180,7 +219,7 @@ def _table(content: dict[str, Any], key: str) -> dict[str, Any]:
     return table
 
 
-def _known(entries: dict[str, Any], allowed: tuple[str, ...]) -> None:
+def _known(entries: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
     for name in entries:
         if name not in allowed:
             nearest = difflib.get_close_matches(name, allowed, n=1, cutoff=0)[0]

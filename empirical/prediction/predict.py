@@ -28,7 +28,7 @@ from finegrain.sims.population.flow import Trajectory, population_descent, popul
 from finegrain.sims.run_folder import environment
 from finegrain.sims.samples.loss import device_named
 from finegrain.theory import observables
-from finegrain.theory.mixture import Mixture, class_mean_directions
+from finegrain.theory.mixture import Mixture, mean_span_basis
 from finegrain.theory.mixture_fit import choose_components
 from finegrain.theory.moments import Moments
 from finegrain.theory.targets import centred_one_hot
@@ -202,7 +202,7 @@ def fit(
     if isinstance(R, str):
         R = choose_components(x, fine, shape=config.shape, seed=config.seed)
     if config.fit_in == "class-means":
-        directions = class_mean_directions(Moments.from_samples(x, fine, fine_to_coarse.size))
+        directions = mean_span_basis(Moments.from_samples(x, fine, fine_to_coarse.size))
     return Mixture.fit(
         x,
         fine,

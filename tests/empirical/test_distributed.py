@@ -25,7 +25,7 @@ def measured():
 
 values, group = [measured()], dist.group.WORLD
 for seed in range(2):
-    train(DATA, replace(SHORT, seed=seed), f"two{seed}", device="cpu", progress=True)
+    train(replace(SHORT, seed=seed), DATA, f"two{seed}", device="cpu", progress=True)
 values.append(measured())
 report = {"values": values, "processes": dist.get_world_size(), "one group": dist.group.WORLD is group}
 open(f"{os.environ['RANK']}.json", "w").write(json.dumps(report))
@@ -53,7 +53,7 @@ def test_two_processes_measure_and_train_in_one_program_as_one_does(tmp_path):
         assert ("reading features" in errors.read_text()) == (rank == 0)  # the first alone draws bars
     for seed in range(2):
         recipe = replace(SHORT, seed=seed)
-        two = train(DATA, recipe, tmp_path / f"two{seed}", device="cpu")  # finished: read back
-        one = train(DATA, recipe, tmp_path / f"one{seed}", device="cpu")
+        two = train(recipe, DATA, tmp_path / f"two{seed}", device="cpu")  # finished: read back
+        one = train(recipe, DATA, tmp_path / f"one{seed}", device="cpu")
         for name, value in weights(one).items():
             np.testing.assert_allclose(weights(two)[name], value, atol=1e-5, rtol=0, err_msg=name)

@@ -10,7 +10,7 @@ import pytest
 from finegrain.empirical.commands.discover import discover as command
 from finegrain.empirical.hidden_classes.contact_sheet import COLUMNS, draw
 from finegrain.empirical.hidden_classes.discover import discover, write
-from finegrain.empirical.hidden_classes.recovery import match
+from finegrain.empirical.hidden_classes.score import match
 from finegrain.empirical.networks.coarse_network import train_on_coarse_labels
 from finegrain.empirical.readers.data import load
 

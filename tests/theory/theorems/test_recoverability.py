@@ -266,7 +266,7 @@ def test_necessary_an_eigenvector_for_the_thresholds():
     assert best > 2.3  # the largest variance is 2
     found = law.predict(delta, cov)
     assert abs(found["two_means"] - found["bisector"]) > 0.01
-    n = observed.rest(observed.Pair(delta, cov), observed.Split(delta / 2, 1.0, 1.0))
+    n = observed.rest(observed.Pair(delta, cov), observed.Clustering(delta / 2, 1.0, 1.0))
     assert abs(n @ delta / 2) < np.cos(0.2)  # more than .2 radians off delta
 
 
