@@ -2,8 +2,8 @@
 
     h = phi(z),  phi(z) = a z + (1 - a) relu(z),  z ~ N(b, Q),  Q = W Sigma W^T,  noise = 1/2 tr(A Cov(h) A^T),
 
-which is what the squared loss sees of Cov(h) (`sims/population/loss.py`). `kinematics.py` does the same for any loss and more
-activations in double precision; here its cotangent is known in advance, A^T A/2, and nothing is kept.
+which is what the squared loss sees of Cov(h) (`sims/population/loss.py`). `kinematics.py` does the same for any
+loss and more activations in double precision; here its cotangent is known in advance, A^T A/2, and nothing is kept.
 
 As phi(z) = c z + e |z|, with c and e = (1 +- a)/2, a neuron's sign matters to its linear half alone. So all are taken
 at h <= 0: where h > 0 the neuron is flipped, f = -1, which changes the signs of its row of W and of b, h and r. Then

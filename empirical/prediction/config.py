@@ -1,4 +1,4 @@
-"""The settings of a prediction, apart from `predict.py`: the command line shows their defaults without loading torch."""
+"""The settings of a prediction, apart from `predict.py`: the command line shows the defaults without loading torch."""
 
 from __future__ import annotations
 
