@@ -160,7 +160,10 @@ ERRORS = [
     (["empirical", "predict", "--dynamics", "jump"], "dynamics must be one of descent, flow; got 'jump'"),
     (["empirical", "measure", "nothing.npz"], "no file nothing.npz"),
     (["empirical", "measure"], "measure needs files of features, or --model with --layer"),
-    (["empirical", "train", "nothing.toml", "--data", "digits"], "nothing.toml: No such file or directory"),
+    (
+        ["empirical", "train", "nothing.toml", "--data", "digits"],
+        "no file nothing.toml, and no recipe of that name",
+    ),
     (["sims", "sweep", "nothing.toml"], "nothing.toml: No such file or directory"),
     (["paper_figs", "nothing"], "figure names must be among prediction_fashion_mnist, prediction, "),
 ]

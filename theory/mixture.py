@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from finegrain.theory.moments import Moments
-from finegrain.theory.pairs import host
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import host
 from finegrain.theory.tools.brief import brief
 
 Array = NDArray[np.float64]

@@ -35,9 +35,8 @@ VIEWS = {
 }
 
 
-def centred_class_means(features: ArrayLike, coarse: ArrayLike) -> Floats:
-    """Centred coarse class means (K, D): they span what a classifier, were it known, would look at (NC3)."""
-    x, y = checked(features, coarse)
+def centred_class_means(x: Floats, y: Labels) -> Floats:
+    """Of features and labels from `checked`, (K, D): what a classifier, were it known, would look at (NC3)."""
     means = np.stack([x[y == k].mean(axis=0, dtype=np.float64) for k in range(y.max() + 1)])
     return means - means.mean(axis=0)
 
@@ -68,7 +67,7 @@ def look_where_theory_says(
     features: ArrayLike, coarse: ArrayLike, classifier: ArrayLike | None = None
 ) -> Floats:
     """Steps 1 and 2: features (N, D) off the classifier (K, D) or, without one, off the class means; unit norm."""
-    rows = centred_class_means(features, coarse) if classifier is None else classifier
+    rows = centred_class_means(*checked(features, coarse)) if classifier is None else classifier
     return unit_norm(off_classifier(features, rows))
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finegrain.empirical.readers.array_files import read_whole, split_spec
-from finegrain.theory.pairs import host
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import host
 
 Array = NDArray[np.float64]
 

@@ -24,7 +24,7 @@ from finegrain.theory.tools import checks
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "semantic": {" + ".join(pair): pair for pair in cifar_classes.SEMANTIC},
     "opposed": {" + ".join(pair): pair for pair in cifar_classes.OPPOSED},
-    "superclasses": cifar_classes.SUPERCLASSES,
+    "superclasses": dict(cifar_classes.SUPERCLASSES),
 }
 WORDS = ("mod", "halves", "random:SEED", *GROUPS)
 NAMES = (*WORDS, "a list such as 0,1,0,1")

@@ -109,7 +109,7 @@ WRITERS = {
         folder.parent / f"table{version}" / "sweep.csv", "width", "population_loss", where=["time=1.0"], out=folder
     ),
     "predict": lambda folder, version: predict(
-        data=f"features:{given(folder, 'features', 0)}", map_="0,0,1,1", components="1",
+        data=f"features:{given(folder, 'features', 0)}", map="0,0,1,1", components="1",
         dim=3, width=4, steps=4, records=2, device="cpu", out=folder,
     ),
     "predictions": _predictions,
