@@ -140,8 +140,10 @@ def one_recipe(given: Recipe | Mapping[str, Any] | Path | str) -> tuple[str, Rec
     if isinstance(given, Path | str):
         runs = read_recipes(Path(given))
         if len(runs) > 1:
+            names = ", ".join(name for name, _ in runs[:4]) + (", ..." if len(runs) > 4 else "")
             raise ValueError(
-                f"recipe must be a file of one run, got {len(runs)} runs in {given}: see read_recipes"
+                f"recipe must be a file of one run, got {len(runs)} in {given}: {names}; "
+                "take one as dict(read_recipes(path))[NAME]"
             )
         return runs[0]
     if not isinstance(given, Recipe):

@@ -107,8 +107,8 @@ def train(
     """Train, or go on with, or only read back, the run in `folder`.
 
     Args:
-        recipe: settings; as a mapping those that differ from the defaults; or a recipe file of one run, or the name of
-            a recipe that comes with the package, such as "cifar".
+        recipe: settings; as a mapping those that differ from the defaults; or a recipe file of one run
+            (recipe.read_recipes reads those of several).
         data: images with fine labels, or as on the command line: "digits", "cifar10:PATH".
         folder: the run folder, runs/NAME by default; refused when it holds a run of another recipe or other images.
         device: "cpu", "cuda", or "auto".

@@ -138,12 +138,13 @@ def test_one_recipe_may_be_given_as_itself_a_mapping_or_a_file(tmp_path):
     assert one_recipe(recipe) == one_recipe({"width": 7})
     assert one_recipe(tmp_path / "mine.toml") == ("mine", recipe)
     assert one_recipe(recipe)[0] != one_recipe({"width": 8})[0]
-    assert one_recipe("gpu_resnet18") == read_recipes(Path("gpu_resnet18"))[0]
 
 
 def test_a_recipe_with_an_unknown_entry_or_of_several_runs_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"unknown entry 'widht' \(nearest: width"):
         one_recipe({"widht": 7})
     (tmp_path / "two.toml").write_text("vary = { width = [7, 8] }")
-    with pytest.raises(ValueError, match="recipe must be a file of one run, got 2 runs"):
+    with pytest.raises(
+        ValueError, match=r"recipe must be a file of one run, got 2 in .*two_width-7, two_width-8; take one"
+    ):
         one_recipe(tmp_path / "two.toml")
