@@ -97,13 +97,13 @@ PROGRAMS = (
     ),
     Program(
         "training",
-        ("empirical", "train", "{inputs}/recipe.toml", "--data", "images:{inputs}/images", "--out", "{out}"),
+        ("train", "{inputs}/recipe.toml", "--data", "images:{inputs}/images", "--out", "{out}"),
         "run/checkpoints/*.safetensors",
         files("run/checkpoints/*.safetensors", "run/config.json"),
     ),
     Program(
         "figures",
-        ("paper_figs", "--quick", *(f"--only={name}" for name in FIGURES), "--out", "{out}", "--jobs", "1"),
+        ("figures", "--quick", *(f"--only={name}" for name in FIGURES), "--out", "{out}", "--jobs", "1"),
         "*.json",
         files("*.pdf", "*.png", "*.json", "ledger/*.json"),
     ),
@@ -136,7 +136,12 @@ def write_inputs(folder: Path) -> None:
 
 def start(program: Program, inputs: Path, out: Path) -> subprocess.Popen[bytes]:
     """The program in a process group of its own, so that a kill takes its workers too; its caches are in `out`."""
-    command = [sys.executable, "-m", *(a.format(inputs=inputs, out=out) for a in program.arguments)]
+    command = [
+        sys.executable,
+        "-m",
+        "finegrain",
+        *(a.format(inputs=inputs, out=out) for a in program.arguments),
+    ]
     environment = dict(os.environ) | {
         "PYTHONPATH": str(ROOT),
         "XDG_CACHE_HOME": str(out.with_suffix(".cache")),

@@ -16,5 +16,9 @@ if not (_HERE / "configs").exists():
     # A checkout keeps theory/, sims/, configs/, ... beside this folder: it imports its own, whatever else is installed.
     __path__.insert(0, str(_HERE.parent))
 
-__getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
-__all__ = [*_names, "__version__"]
+__getattr__, _, _names = lazy_loader.attach_stub(__name__, __file__)
+__all__ = ["__version__", *_names]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from finegrain.theory.tools import checks
 
@@ -30,6 +32,27 @@ def gaussian(
     checks.integer("outputs", outputs, 1)
     W = scale * rng.standard_normal((width, dim)) / np.sqrt(dim)
     return W, scale * rng.standard_normal((outputs, width)) / np.sqrt(width)
+
+
+def served(
+    patterns: Sequence[Collection[int]],
+    amplitudes: ArrayLike,
+    subclasses: int,
+    *,
+    uneven: float = 0.0,
+    seed: int = 0,
+) -> tuple[Array, Array]:
+    """W (2 n, 2 S) and A (1, 2 n) for targets +1 and -1: per coarse class one neuron for each of the n patterns.
+
+    A pattern is a set of subclasses 0..S-1; w = u there, 0 elsewhere, and |a| = ||w||. uneven: each weight is changed
+    by a random share up to this one, the same in both coarse classes.
+    """
+    shape: Array = np.array([[float(c in Q) for c in range(subclasses)] for Q in patterns])
+    spread = np.random.default_rng(seed).uniform(-uneven, uneven, shape.shape)
+    W: Array = shape * np.asarray(amplitudes, dtype=np.float64)[:, None] * (1 + spread)
+    a: Array = np.linalg.norm(W, axis=1)
+    both = np.kron(np.eye(2), W).astype(np.float64)
+    return both, np.concatenate([a, -a])[None, :]
 
 
 def _check(width: int, dim: int, scale: float) -> None:

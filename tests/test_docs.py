@@ -13,7 +13,6 @@ from finegrain.theory.theorems import THEOREMS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-OURS = ("theory", "sims", "empirical")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 
 
@@ -40,6 +39,8 @@ def test_code_blocks_run_in_order(page, tmp_path):
         [sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, text=True, env=environment
     )
     assert result.returncode == 0, result.stderr
+    for shown in re.findall(r"```python\n.*?```\n+```text\n(.*?)```", page.read_text(), re.DOTALL):
+        assert shown in result.stdout
 
 
 def test_the_theory_page_has_a_section_a_figure_and_the_files_of_every_theorem():
@@ -49,7 +50,12 @@ def test_the_theory_page_has_a_section_a_figure_and_the_files_of_every_theorem()
     for module in THEOREMS:
         name = module.__name__.rsplit(".", 1)[1]
         section = sections[module.THEOREM.id]
-        for wanted in (f"theorems/{name}.py", f"sims/{name}.py", f"test_{name}.py", f"figures/{name}.png"):
+        for wanted in (
+            f"theorems/{name}.py",
+            f"sims/theorems/{name}.py",
+            f"test_{name}.py",
+            f"figures/{name}.png",
+        ):
             assert wanted in section, f"{module.THEOREM.id} lacks {wanted}"
 
 
@@ -58,7 +64,7 @@ def test_the_reference_has_every_name_that_the_page_imports(page):
     reference = re.findall(r"^::: (\S+)", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
     assert len(set(reference)) == len(reference)
     for node in ast.walk(ast.parse("\n".join(python_blocks(page)))):
-        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in OURS:
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "finegrain":
             names = {}
             exec(ast.unparse(node), names)
             for name in (alias.name for alias in node.names):

@@ -1,6 +1,7 @@
-"""The four programs: help with examples, results as files, and errors in one line that say what to do."""
+"""The program: help with examples, results as files, and errors in one line that say what to do."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -8,35 +9,41 @@ import numpy as np
 import pytest
 from programs import ROOT, process, program
 
+import finegrain as fg
+
 
 @pytest.mark.parametrize(
     "arguments",
     [
+        [],
         ["theory"],
         ["sims"],
         ["sims", "verify"],
         ["sims", "sweep"],
         ["sims", "plot"],
-        ["empirical"],
-        ["empirical", "predict"],
-        ["empirical", "measure"],
-        ["empirical", "discover"],
-        ["empirical", "train"],
-        ["empirical", "recover"],
-        ["paper_figs"],
+        ["predict"],
+        ["measure"],
+        ["discover"],
+        ["train"],
+        ["recover"],
+        ["figures"],
     ],
 )
 def test_help_shows_examples(arguments):
     result = program(*arguments, "--help")
     assert result.returncode == 0
-    assert f"python -m {arguments[0]}" in result.stdout
+    assert f"finegrain {' '.join(arguments[:1])}" in result.stdout
     assert "Examples:" in result.stdout
 
 
-def test_the_help_of_empirical_has_an_example_of_each_command():
-    result = program("empirical", "--help")
-    for command in ("predict", "measure", "discover", "train", "recover"):
-        assert f"finegrain {command} " in result.stdout
+def test_the_help_names_every_command():
+    result = program("--help")
+    for command in ("theory", "sims", "predict", "measure", "discover", "train", "recover", "figures"):
+        assert re.search(rf"^\W*{command} +\w", result.stdout, re.MULTILINE), command
+
+
+def test_the_version_is_that_of_the_package():
+    assert program("--version").stdout == f"finegrain {fg.__version__}\n"
 
 
 def test_one_theorem_is_proved_and_written(tmp_path):
@@ -77,7 +84,7 @@ def test_verify_compares_and_writes_its_rows(tmp_path):
 
 
 def test_predict_writes_table_figure_and_json_and_resumes(tmp_path):
-    arguments = ["empirical", "predict", "--steps", 30, "--dim", 6, "--width", 4, "--components", 1]
+    arguments = ["predict", "--steps", 30, "--dim", 6, "--width", 4, "--components", 1]
     arguments += ["--records", 4, "--device", "cpu", "--out", tmp_path / "run"]
     first = program(*arguments)
     assert first.returncode == 0, first.stderr
@@ -104,7 +111,7 @@ def test_discover_reads_files_and_writes_what_it_found(tmp_path):
     np.savez(tmp_path / "head.npz", weight=np.eye(1, 5), bias=np.zeros(1))
     np.save(tmp_path / "images.npy", rng.random((200, 4, 4)))
     arguments = ["--features", "x.npz", "--classifier", "head.npz", "--images", "images.npy", "--out", "out"]
-    result = program("empirical", "discover", *arguments, cwd=tmp_path)
+    result = program("discover", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     found = {
         entry["class"]: entry
@@ -113,16 +120,16 @@ def test_discover_reads_files_and_writes_what_it_found(tmp_path):
     assert {name: entry["subclasses"] for name, entry in found.items()} == {"bird": 2, "fish": 1}
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names >= {"subclasses.csv", "subclasses.npz", "contact_sheet.pdf", "contact_sheet.png"}
-    short = program("empirical", "discover", "--features", "x.npz", "--images", "x.npz:labels", cwd=tmp_path)
+    short = program("discover", "--features", "x.npz", "--images", "x.npz:labels", cwd=tmp_path)
     assert short.returncode == 2
     assert "images must have shape (200, H, W)" in short.stderr
     np.save(tmp_path / "flat.npy", rng.random((200, 16)))
-    flat = program("empirical", "discover", "--features", "x.npz", "--images", "flat.npy", cwd=tmp_path)
+    flat = program("discover", "--features", "x.npz", "--images", "flat.npy", cwd=tmp_path)
     assert "images must have shape (200, H, W) or (200, H, W, 3), got (200, 16)" in flat.stderr
 
 
 def test_a_figure_is_written_with_its_numbers(tmp_path):
-    result = program("paper_figs", "collapse_of_scale", "--out", tmp_path, "--jobs", 1)
+    result = program("figures", "collapse_of_scale", "--out", tmp_path, "--jobs", 1)
     assert result.returncode == 0, result.stderr
     record = json.loads((tmp_path / "collapse_of_scale.json").read_text())
     assert record["numbers"]["worst_relative_error"] < 1e-8
@@ -132,44 +139,41 @@ def test_a_figure_is_written_with_its_numbers(tmp_path):
         ".json",
         ".html",
     }
-    again = program("paper_figs", "--only", "collapse_of_scale", "--out", tmp_path, "--jobs", 1)
+    again = program("figures", "--only", "collapse_of_scale", "--out", tmp_path, "--jobs", 1)
     assert again.stdout.count("unchanged") == 2  # the figure and the theorem's proof
 
 
 ERRORS = [
     (["theory", "--theorem", "T99"], "--theorem must be one of T"),
     (["sims", "verify", "--theorem", "T99"], "got 'T99'"),
-    (["empirical", "predict", "--data", "fashion-mnits"], "fashion-mnist"),
-    (["empirical", "predict", "--map", "modd"], "mod"),
-    (["empirical", "discover"], "discover needs --features or --data, and not both"),
-    (["empirical", "discover", "--features", "none.npz"], "no file none.npz"),
+    (["predict", "--data", "fashion-mnits"], "fashion-mnist"),
+    (["predict", "--map", "modd"], "mod"),
+    (["discover"], "discover needs --features or --data, and not both"),
+    (["discover", "--features", "none.npz"], "no file none.npz"),
     (
-        ["empirical", "discover", "--features", "x.npz", "--root", "."],
+        ["discover", "--features", "x.npz", "--root", "."],
         "discover without --data does not read --root: leave it out",
     ),
     (
-        ["empirical", "discover", "--data", "digits", "--labels", "y.npy", "--images", "i.npy"],
+        ["discover", "--data", "digits", "--labels", "y.npy", "--images", "i.npy"],
         "discover without --features does not read --labels, --images: leave it out",
     ),
-    (["empirical", "predict", "--map", "0,0,0,0,0,0,0,0,0,2"], "coarse_map"),
+    (["predict", "--map", "0,0,0,0,0,0,0,0,0,2"], "coarse_map"),
     (
-        ["empirical", "predict", "--components", "many"],
+        ["predict", "--components", "many"],
         "components, if not auto, must be an integer >= 1, got 'many'",
     ),
-    (["empirical", "predict", "--data", "features:none.npz"], "no file none.npz"),
-    (["empirical", "predict", "--dynamics", "jump"], "dynamics must be one of descent, flow; got 'jump'"),
-    (["empirical", "measure", "nothing.npz"], "no file nothing.npz"),
-    (["empirical", "measure"], "measure needs files of features, or --model with --layer"),
-    (
-        ["empirical", "train", "nothing.toml", "--data", "digits"],
-        "no file nothing.toml, and no recipe of that name",
-    ),
+    (["predict", "--data", "features:none.npz"], "no file none.npz"),
+    (["predict", "--dynamics", "jump"], "dynamics must be one of descent, flow; got 'jump'"),
+    (["measure", "nothing.npz"], "no file nothing.npz"),
+    (["measure"], "measure needs files of features, or --model with --layer"),
+    (["train", "nothing.toml", "--data", "digits"], "no file nothing.toml, and no recipe of that name"),
     (["sims", "sweep", "nothing.toml"], "nothing.toml: No such file or directory"),
-    (["paper_figs", "nothing"], "figure names must be among prediction_fashion_mnist, prediction, "),
+    (["figures", "nothing"], "figure names must be among prediction_fashion_mnist, prediction, "),
 ]
 
 
-@pytest.mark.parametrize("arguments", [["sims", "verify", "--theorem", "T99"], ["empirical", "measure"]])
+@pytest.mark.parametrize("arguments", [["sims", "verify", "--theorem", "T99"], ["measure"]])
 def test_an_interpreter_of_its_own_ends_in_the_same_way(arguments, tmp_path):
     """As the other tests run the programs in theirs."""
     alone, here = process(*arguments, cwd=tmp_path), program(*arguments, cwd=tmp_path)
@@ -189,7 +193,7 @@ def test_errors_are_one_line_without_a_traceback(arguments, message, tmp_path):
 
 def test_an_output_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
-    for arguments in (["empirical", "predict", "--out"], ["paper_figs", "--out"]):
+    for arguments in (["predict", "--out"], ["figures", "--out"]):
         result = program(*arguments, tmp_path / "file" / "out")
         assert result.returncode == 2
         assert f"is not writable: {tmp_path / 'file'} is a file; name a folder" in result.stderr

@@ -155,7 +155,8 @@ def _callers():
     """The project's files on the stack."""
     frame, found = sys._getframe(2), set()
     while frame:
-        file = Path(frame.f_code.co_filename)
+        # A checkout may reach its folders through links in finegrain/.
+        file = Path(frame.f_code.co_filename).resolve()
         if file.is_relative_to(ROOT) and file.relative_to(ROOT).parts[0] in PACKAGES:
             found.add(file.relative_to(ROOT).as_posix())
         frame = frame.f_back
@@ -320,7 +321,7 @@ def test_real_disks_that_are_full_or_read_only():
         or subprocess.run([*isolated, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).returncode
     ):
         pytest.skip("this system mounts nothing for us")
-    command = [*isolated, sys.executable, "-c", SMALL_DISK, str(Path(__file__).parent)]
+    command = [*isolated, sys.executable, "-c", SMALL_DISK, str(ROOT / "tests" / "helpers")]
     environment = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -96,7 +96,7 @@ def _outcome(target: Target, folder: Path, watch: Watch) -> tuple[str, str]:
             target.read(folder)
             outcome = "read", ""
     except (ValueError, OSError) as error:
-        own = type(error) is ValueError or type(error).__module__.startswith(("empirical.", "sims."))
+        own = type(error) is ValueError or type(error).__module__.startswith("finegrain.")
         stated = (own or isinstance(error, OSError)) and "input" in str(error)
         outcome = ("refused", str(error)) if stated else ("failed", traceback.format_exc())
     except BaseException as error:

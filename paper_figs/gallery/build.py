@@ -38,7 +38,7 @@ def figure(name: str, folder: Path, seed: int, jobs: int = 1) -> tuple[Record, b
     stored = current(folder / f"{name}.json", made_from)
     if stored is not None and stored.get("sha256") == _pictures(name, folder):
         return stored, False
-    module = import_module(f"paper_figs.{name}")
+    module = import_module(f"finegrain.paper_figs.{name}")
     started = time.perf_counter()
     numbers = module.compute(jobs, seed)
     record = {

@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("theory", "sims", "empirical", "paper_figs")
 LIBRARIES = ("numpy", "scipy", "sympy", "torch", "scikit-learn", "matplotlib")
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -62,7 +61,7 @@ def _read(file: Path) -> tuple[tuple[str, ...], tuple[Path, ...]]:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value:
             path = RECORDED / Path(node.value).name
             records += [path] if node.value and path.is_file() else []
-    return tuple(name for name in imports if name.split(".")[0] in PACKAGES), tuple(records)
+    return tuple(name for name in imports if name.startswith("finegrain.")), tuple(records)
 
 
 def _parents(name: str) -> list[str]:

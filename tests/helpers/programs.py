@@ -2,15 +2,14 @@
 
 import io
 import os
-import runpy
 import subprocess
 import sys
-import warnings
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess
 from unittest.mock import patch
 
+from finegrain.cli import main
 from finegrain.theory.tools.console import console
 
 ROOT = Path(__file__).parents[2]
@@ -18,22 +17,18 @@ WIDE = {"COLUMNS": "200", "TERM": "dumb"}
 
 
 def program(*arguments, cwd="."):
-    """python -m ARGUMENTS in this interpreter: exit status, output, errors."""
-    name, *rest = map(str, arguments)
+    """finegrain ARGUMENTS in this interpreter: exit status, output, errors."""
     out, err = io.StringIO(), io.StringIO()
     with (
         chdir(cwd),
         patch.dict(os.environ, WIDE),
-        patch.object(sys, "argv", [name, *rest]),
+        patch.object(sys, "argv", ["finegrain", *map(str, arguments)]),
         patch.object(console, "_width", 200),
         redirect_stdout(out),
         redirect_stderr(err),
-        warnings.catch_warnings(),
     ):
-        # Other tests import what this runs.
-        warnings.filterwarnings("ignore", f".*{name}.__main__' found in sys.modules", RuntimeWarning)
         try:
-            runpy.run_module(name, run_name="__main__", alter_sys=True)
+            main()
             status = 0
         except SystemExit as end:
             told = isinstance(end.code, str)  # which an interpreter prints, and ends with 1
@@ -43,7 +38,7 @@ def program(*arguments, cwd="."):
 
 
 def process(*arguments, cwd=None):
-    """python -m ARGUMENTS in an interpreter of its own."""
+    """finegrain ARGUMENTS in an interpreter of its own."""
     environment = dict(os.environ) | WIDE | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", *map(str, arguments)]
+    command = [sys.executable, "-m", "finegrain", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd)

@@ -144,10 +144,10 @@ def quick():
         patch.setattr(inputs, "digest", lambda name, settings: f"{name} {settings}")
         patch.setattr(Figure, "savefig", _drawn)
         patch.setattr(run_folder, "environment", cache(run_folder.environment))
-        for module in ("prediction_figure", "measure_figure", "contact_sheet"):
-            patch.setattr(f"empirical.{module}.draw", lambda *_: Figure())
+        for module in ("prediction.figure", "measurement.figure", "hidden_classes.contact_sheet"):
+            patch.setattr(f"finegrain.empirical.{module}.draw", lambda *_: Figure())
         for command in ("predict", "measure"):
-            patch.setattr(f"empirical.{command}_command._table", lambda *_: "")
+            patch.setattr(f"finegrain.empirical.commands.{command}._table", lambda *_: "")
         for name in ("by_view", "by_place", "by_epoch"):
             patch.setattr(study, name, lambda *_: [])
         patch.setattr(report, "_drawn", lambda *_: {})

@@ -28,12 +28,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp
 
+from finegrain.theory.theorems import rewriting, words
 from finegrain.theory.theorems.symbolic import AnyLoss, Theorem, gradient, matrix, penalty, require_zero
 from finegrain.theory.tools import checks
 
@@ -139,6 +141,44 @@ def predict_weights(
     A = checks.real("A0", A0, ("K", len(W)))
     Z = np.exp(-weight_decay * t) * np.einsum("mi,mij->mj", np.hstack([W, A.T]), U[member])
     return Z[:, : W.shape[1]], Z[:, W.shape[1] :].T
+
+
+def residuals(claim: Callable[..., Any] | None = None) -> dict[str, words.Words]:
+    """The law of one set among others, its invariant, T2 within the set, and what is frozen, at every size
+    (words.py): what is left of each. D = diag(s).
+
+    claim: (D (n, n), x (n, d), g (n, K)) -> R_s (d, K); the theorem's own by default.
+    """
+    claim = claim or (lambda D, x, g: x.T @ D @ g)
+    x, D, slope = words.letter("x", "n", "d"), words.symmetric("D", "n"), words.letter("S", "n", "K")
+    R = claim(D, x, -slope)
+    return _moving_residuals(R, x, D, slope) | {"frozen coordinate": _frozen_residual(R, x, D)}
+
+
+def _moving_residuals(
+    R: words.Words, x: words.Words, D: words.Words, slope: words.Words
+) -> dict[str, words.Words]:
+    """Neurons W, A of one set: f = others + D x W^T A^T at the points, the other sets' part being free of W and A."""
+    lam = sp.Symbol("lambda")
+    W, A, others = words.letter("W", "m", "d"), words.letter("A", "K", "m"), words.letter("others", "n", "K")
+    U, Z = words.letter("U", "d+K", "d+K"), words.letter("Z", "m", "d+K")
+    E, G, blocks = rewriting.split("d+K", "d", "K")
+    move, form, stacked = E @ R @ G.T + G @ R.T @ E.T, E @ E.T - G @ G.T, W @ E.T + A.T @ G.T
+    loss = words.any_loss(others + D @ x @ W.T @ A.T, slope) + words.penalty(lam, W, A)
+    velocity = words.flow(loss, W, A)
+    left = {
+        "law": velocity[W] @ E.T + velocity[A].T @ G.T - (stacked @ move - lam * stacked),
+        "invariant": words.rate(U @ form @ U.T, {U: U @ move, E: 0, G: 0}),
+        "balance": words.rate(Z @ form @ Z.T, {Z: Z @ move - lam * Z, E: 0, G: 0}) + 2 * lam * Z @ form @ Z.T,
+    }
+    return {name: rewriting.under(residual, rewriting.rules(*blocks)) for name, residual in left.items()}
+
+
+def _frozen_residual(R: words.Words, x: words.Words, D: words.Words) -> words.Words:
+    """e picks a point orthogonal to the others, x x^T e = nu^2 e, whose gate is closed, D e = 0: x^T e stays."""
+    nu, e = sp.Symbol("nu"), words.letter("e", "n", "1")
+    closed = rewriting.rules((x @ x.T @ e, nu**2 * e), (D @ e, 0))
+    return rewriting.under(e.T @ x @ R, closed)
 
 
 def prove(claim: Claim | None = None) -> None:

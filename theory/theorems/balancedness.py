@@ -28,6 +28,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
+from finegrain.theory.theorems import rewriting, words
 from finegrain.theory.theorems.symbolic import AnyLoss, Theorem, gradient, matrix, penalty, require_zero
 from finegrain.theory.tools import checks
 
@@ -94,6 +95,50 @@ def drift(W0: Array, A0: Array, degree: int, weight_decay: float, times: Array, 
 def _checked(W0: ArrayLike, A0: ArrayLike) -> tuple[Array, Array]:
     W = checks.real("W0", W0, ("m", "d"))
     return W, checks.real("A0", A0, ("K", W.shape[0]))
+
+
+def residuals(claim: Claim | None = None) -> dict[str, words.Words]:
+    """Both laws at every size, from losses written as traces (words.py): what is left of each.
+
+    claim: as in `prove`.
+    """
+    claim = claim or (lambda p, lam: (p, 2 * lam))
+    W, A, X = words.letter("W", "m", "d"), words.letter("A", "K", "m"), words.letter("X", "d", "n")
+    F = A @ W @ X
+    error = F - words.letter("Y", "K", "n")
+    losses = {
+        "squared loss": sp.Rational(1, 2) * words.tr(error @ error.T),
+        "any loss": words.any_loss(F, words.letter("R", "K", "n")),
+    }
+    linear = {name: _linear_residual(claim, loss, W, A) for name, loss in losses.items()}
+    return linear | {"any loss, one neuron of degree p": _neuron_residual(claim)}
+
+
+def _linear_residual(claim: Claim, loss: words.Words, W: words.Words, A: words.Words) -> words.Words:
+    lam = sp.Symbol("lambda")
+    share, decay = claim(sp.Integer(1), lam)
+    imbalance = W @ W.T - share * A.T @ A
+    return words.rate(imbalance, words.flow(loss + words.penalty(lam, W, A), W, A)) + decay * imbalance
+
+
+def _neuron_residual(claim: Claim) -> words.Words:
+    """A row w and a column a with h = phi(w X); h moves as w X D does, D the diagonal matrix of phi'(w X), and Euler
+    says that w X D = p h. The other neurons' outputs do not depend on w and a."""
+    p, lam = sp.symbols("p lambda")
+    share, decay = claim(p, lam)
+    w, a, X = words.letter("w", "1", "d"), words.letter("a", "K", "1"), words.letter("X", "d", "n")
+    h, D = words.letter("h", "1", "n"), words.symmetric("D", "n")
+    others, R = words.letter("others", "K", "n"), words.letter("R", "K", "n")
+    loss = words.any_loss(others + a @ h, R)
+    by_h = words.gradient(loss, h)
+    velocities = {
+        w: -words.gradient(words.tr(by_h.T @ w @ X @ D) + words.penalty(lam, w), w),
+        a: -words.gradient(loss + words.penalty(lam, a), a),
+    }
+    imbalance = w @ w.T - share * a.T @ a
+    # The second: w X h^T is a number.
+    euler = rewriting.rules((w @ X @ D, p * h), (h @ X.T @ w.T, w @ X @ h.T))
+    return rewriting.under(words.rate(imbalance, velocities) + decay * imbalance, euler)
 
 
 def prove(claim: Claim | None = None) -> None:

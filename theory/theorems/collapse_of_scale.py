@@ -31,6 +31,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
+from finegrain.theory.theorems import rewriting, words
 from finegrain.theory.theorems.symbolic import (
     Theorem,
     gradient,
@@ -88,6 +89,81 @@ def predict_ratio_rate(weight_decay: float, top_singular_value: float) -> float:
 def predict_mahalanobis(delta: Array, covariance: Array) -> float:
     """Delta of h_v at every time: that of x_v, from the mean difference (n,) and the covariance (n, n) in V."""
     return float(np.sqrt(delta @ np.linalg.solve(covariance, delta)))
+
+
+def residuals(
+    energy_rate: Callable[..., words.Words] | None = None,
+    left: Callable[..., words.Words] | None = None,
+    share: sp.Expr | None = None,
+) -> dict[str, words.Words]:
+    """(a), (d) and (e) at every size (words.py): what is left of each.
+
+    energy_rate: the claimed (W_v, A, Sigma_v, lambda) -> d/dt tr(W_v Sigma_v W_v^T).
+    left: the claimed (W_v, (W_v^T W_v)^{-1}) -> left inverse of W_v.
+    share: how much of ||b delta^T - delta b^T||^2 a functional b loses. Defaults: the theorem's own.
+    """
+    energy_rate = energy_rate or energy_rate_in_words
+    left = left or (lambda W, gram_inverse: gram_inverse @ W.T)
+    return (
+        _energy_residuals(energy_rate)
+        | _injective_residuals(left)
+        | {"(e) squares": _lagrange_residual(share or sp.Rational(1, 2))}
+    )
+
+
+def energy_rate_in_words(
+    W_v: words.Words, A: words.Words, second_v: words.Words, lam: sp.Expr
+) -> words.Words:
+    """-2 lambda E||h_v||^2 and a square with a minus sign."""
+    forced = A @ W_v @ second_v
+    return -2 * words.tr(forced @ forced.T) - 2 * lam * words.tr(W_v @ second_v @ W_v.T)
+
+
+def _energy_residuals(energy_rate: Callable[..., words.Words]) -> dict[str, words.Words]:
+    """T3's setting, E a basis of V. A covariance that commutes with Sigma_v = r^2 is q^2 with q r = r q, r and q
+    the roots: what is beyond -2 lambda is then again a square, that of A W_v r q."""
+    lam = sp.Symbol("lambda")
+    W, A, E = words.letter("W", "m", "d"), words.letter("A", "K", "m"), words.letter("E", "d", "v")
+    second, cross = words.symmetric("Sigma", "d"), words.letter("M", "K", "d")
+    r, q = words.symmetric("r", "v"), words.symmetric("q", "v")
+    loss = words.squared_loss(A @ W, second, cross) + words.penalty(lam, W, A)
+    given = rewriting.rules((E.T @ E, 1), (second @ E, E @ r @ r), (cross @ E, 0), (r @ q, q @ r))
+    W_v, root = W @ E, A @ W @ E @ r @ q
+    moving: dict[words.Words, words.Words | int] = {**words.flow(loss, W), E: 0, r: 0, q: 0}
+    energy = words.rate(words.tr(W_v @ r @ r @ W_v.T), moving)
+    commuting = words.tr(W_v @ q @ q @ W_v.T)
+    fall = words.rate(commuting, moving) + 2 * words.tr(root @ root.T) + 2 * lam * commuting
+    return {
+        "(a) energy": rewriting.under(energy - energy_rate(W_v, A, r @ r, lam), given),
+        "(a) commuting covariance": rewriting.under(fall, given),
+    }
+
+
+def _injective_residuals(left: Callable[..., words.Words]) -> dict[str, words.Words]:
+    """Penrose's conditions for X = L^T C^{-1} L as the pseudo-inverse of W C W^T, and W^T X W = C^{-1}."""
+    W, gram_inverse = words.letter("W", "m", "v"), words.symmetric("(W^T W)^-1", "v")
+    C, C_inverse = words.symmetric("C", "v"), words.symmetric("C^-1", "v")
+    given = rewriting.rules(
+        (W.T @ W @ gram_inverse, 1), (gram_inverse @ W.T @ W, 1), (C @ C_inverse, 1), (C_inverse @ C, 1)
+    )
+    L = left(W, gram_inverse)
+    K, X = W @ C @ W.T, L.T @ C_inverse @ L
+    conditions = {
+        "(d) K X K = K": K @ X @ K - K,
+        "(d) X K X = X": X @ K @ X - X,
+        "(d) K X symmetric": K @ X - (K @ X).T,
+        "(d) X K symmetric": X @ K - (X @ K).T,
+        "(d) distance": W.T @ X @ W - C_inverse,
+    }
+    return {name: rewriting.under(residual, given) for name, residual in conditions.items()}
+
+
+def _lagrange_residual(share: sp.Expr) -> words.Words:
+    """||b||^2 ||delta||^2 - (b . delta)^2 = ||b delta^T - delta b^T||^2 / 2, a sum of squares (Lagrange)."""
+    b, delta = words.letter("b", "d", "1"), words.letter("delta", "d", "1")
+    outer = b @ delta.T
+    gap = words.tr(outer @ outer.T) - words.tr(outer @ outer)
+    return gap - share * words.tr((outer - outer.T) @ (outer - outer.T).T)
 
 
 def prove(energy_rate: Callable[..., sp.Expr] | None = None) -> None:

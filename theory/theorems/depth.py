@@ -27,6 +27,9 @@
     which is T3 with A^T Hbar A for A^T A: W v(t) = e^{-lambda t} T_s(t) W v(0), T_s' = -s A^T Hbar A T_s, and
     ln det T_s = -s int tr(A^T Hbar A) dt. Convex l makes Hbar >= 0, hence ||T_s|| <= 1.
 
+Any differentiable loss: neighbouring layers keep T2's balance, W_l W_l^T - W_{l+1}^T W_{l+1} = e^{-2 lambda t} times
+its initial value.
+
 Corrected: "separation ~ eta^l" had been stated for any remainders of size eta. In amplitude it needs (a), or
 p_{l+1} = q_l and p_1 = 0 (a mode that was only turned, balanced to first order): else the separation in layer 3 is
 of order eta^2, for p_1 follows -(p_2 . R_1 v)/b and leaves a part of order lambda eta^2/s along the mode, of the same
@@ -39,11 +42,13 @@ Source: this project, T17. (c) uses Stein's lemma (Stein 1981, Ann. Statist. 9, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
+from finegrain.theory.theorems import rewriting, words
 from finegrain.theory.theorems.symbolic import (
     Theorem,
     gradient,
@@ -81,7 +86,7 @@ THEOREM = Theorem(
 DEPTH_SIZES = ((2, 1, 2), (3, 1, 1), (3, 2, 1), (4, 1, 1))
 CONVEX_SIZES = ((1, 2, 1), (2, 1, 2), (2, 2, 2), (3, 2, 2))
 
-Rate = Callable[[int, sp.Expr], sp.Expr]
+Rate = Callable[[Any, sp.Expr], sp.Expr]
 Velocity = Callable[..., sp.Matrix]
 
 
@@ -107,6 +112,98 @@ def predict_velocity(W_v: Array, A: Array, hessian: Array, second_v: Array, weig
 def predict_log_det(trace_integral: float, eigenvalue: float) -> float:
     """ln det T_s, from int tr(A^T Hbar A) dt and s."""
     return -eigenvalue * trace_integral
+
+
+def residuals(
+    rate: Rate | None = None,
+    velocity: Callable[..., Any] | None = None,
+    balance: Callable[[sp.Expr], sp.Expr] | None = None,
+) -> dict[str, words.Words]:
+    """(a), (c) and the balance of neighbouring layers at every depth and size (words.py): what is left of each.
+
+    rate, velocity: as in `prove`. balance: the claimed lambda -> decay rate of W_l W_l^T - W_{l+1}^T W_{l+1}; 2 lambda
+    by default.
+    """
+    rate = rate or (lambda layer, lam: layer * lam)
+    return {
+        "balance of two layers": _balance_residual(balance or (lambda lam: 2 * lam)),
+        **_aligned_residuals(rate),
+        **_separation_residuals(rate),
+        **_convex_residuals(velocity or predict_velocity),
+    }
+
+
+def _balance_residual(balance: Callable[[sp.Expr], sp.Expr]) -> words.Words:
+    """F = B W' W C: B and C are whatever stands after and before, any number of layers and the data."""
+    lam = sp.Symbol("lambda")
+    W, following = words.letter("W", "l", "k"), words.letter("W'", "m", "l")
+    after, before = words.letter("B", "K", "m"), words.letter("C", "k", "n")
+    loss = words.any_loss(after @ following @ W @ before, words.letter("R", "K", "n"))
+    velocity = words.flow(loss + words.penalty(lam, W, following), W, following)
+    imbalance = W @ W.T - following.T @ following
+    return words.rate(imbalance, velocity) + balance(lam) * imbalance
+
+
+def _aligned_residuals(rate: Rate) -> dict[str, words.Words]:
+    """One layer at an aligned state, F = B W C: E_l spans V_l and G_l its complement, l = 0 before C, 1 before and 2
+    after W. B sees nothing of V_2, since V_L = 0; every factor is block diagonal. For the last layer B = I, V_2 = 0."""
+    lam = sp.Symbol("lambda")
+    (G0, E0, spaces0), (G1, E1, spaces1), (G2, E2, spaces2) = (
+        rewriting.split(f"m{i}", f"u{i}", f"v{i}") for i in range(3)
+    )
+    W, B, C = words.letter("W", "m2", "m1"), words.letter("B", "K", "m2"), words.letter("C", "m1", "m0")
+    second, cross = words.symmetric("Sigma", "m0"), words.letter("M", "K", "m0")
+    R = words.letter("R", "v2", "v1")
+    aligned = rewriting.rules(
+        *spaces0,
+        *spaces1,
+        *spaces2,
+        (W, G2 @ words.letter("S", "u2", "u1") @ G1.T + E2 @ R @ E1.T),
+        (C, G1 @ words.letter("C_u", "u1", "u0") @ G0.T + E1 @ words.letter("C_v", "v1", "v0") @ E0.T),
+        (B, words.letter("B_u", "K", "u2") @ G2.T),
+        (second, G0 @ words.symmetric("P", "u0") @ G0.T + E0 @ words.symmetric("Q", "v0") @ E0.T),
+        (cross, words.letter("M_u", "K", "u0") @ G0.T),
+    )
+    loss = words.squared_loss(B @ W @ C, second, cross) + words.penalty(lam, W)
+    velocity = -words.gradient(loss, W)
+    left = {
+        "(a) visible into invisible": E2.T @ velocity @ G1,
+        "(a) invisible into visible": G2.T @ velocity @ E1,
+        "(a) remainder": E2.T @ velocity @ E1 + rate(1, lam) * R,
+    }
+    return {name: rewriting.under(residual, aligned) for name, residual in left.items()}
+
+
+def _separation_residuals(rate: Rate) -> dict[str, words.Words]:
+    """By induction: none in layer 0; in layer l, R_l falls at lambda and what reaches it at layer l - 1's rate."""
+    lam, layer = sp.symbols("lambda l")
+    R, apart = words.letter("R", "v2", "v1"), words.letter("apart", "v1", "1")
+    moving = {R: -lam * R, apart: -rate(layer - 1, lam) * apart}
+    return {
+        "(a) separation at the input": rate(0, lam) * words.identity("1"),
+        "(a) separation from layer to layer": words.rate(R @ apart, moving) + rate(layer, lam) * R @ apart,
+    }
+
+
+def _convex_residuals(velocity: Callable[..., Any]) -> dict[str, words.Words]:
+    """The loss exp(c . f), as in `_prove_convex`: E l = exp(base + q), with q a trace, so grad E l = E l grad q."""
+    lam, s, expected = sp.symbols("lambda s E_l")
+    W, A = words.letter("W_v", "m", "v"), words.letter("A", "K", "m")
+    c, second_v = words.letter("c", "K", "1"), words.symmetric("Sigma_v", "v")
+    seen = c.T @ A @ W
+    exponent = sp.Rational(1, 2) * words.tr(seen @ second_v @ seen.T)
+    force = -expected * words.gradient(exponent, W) - words.gradient(words.penalty(lam, W), W)
+    B, T, inverse = words.letter("B", "q", "K"), words.letter("T", "m", "m"), words.letter("T^-1", "m", "m")
+    # The law along an eigenvector, for H = B^T B and without weight decay: T' = -s A^T H A T.
+    moved = velocity(T, A, B.T @ B, s * words.identity("m"), 0)
+    root = B @ A @ T
+    invertible = rewriting.rules((inverse @ T, 1), (T @ inverse, 1))
+    log_det = words.tr(inverse @ moved) + s * words.tr(A.T @ B.T @ B @ A)
+    return {
+        "(c) velocity": force - velocity(W, A, expected * c @ c.T, second_v, lam),
+        "(c) contraction": words.rate(T.T @ T, {T: moved}) + 2 * s * root.T @ root,
+        "(c) determinant": rewriting.under(log_det, invertible),
+    }
 
 
 def prove(rate: Rate | None = None, velocity: Velocity | None = None) -> None:

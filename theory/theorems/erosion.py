@@ -1,15 +1,25 @@
-"""T8 Erosion under weight decay: after training, subclasses go on merging at lambda (1 - sqrt((S-1)/S)).
+"""T8 Erosion under weight decay: after training, subclasses go on merging at lambda (1 - sqrt(q/S)).
 
 T9's setting: noise-free inputs at orthonormal means, ReLU, squared loss, targets of one norm ||t||; gates as T6 leaves
 them, a neuron active on all S subclasses of each coarse class; rho_S = sqrt((S-1)/S), lambda_c = ||t|| sqrt(S)/C.
 
 Equal probabilities. A neuron active on q subclasses grows as d ln u/dt = r sqrt(q)/C - lambda with the residual
 r = ||t|| - f (T7). The full ones fix it at the end of training: r = C lambda/sqrt S below lambda_c, r = ||t||
-above, where f -> 0. Hence relative separation decays at
+above, where f -> 0. Hence the relative separation of two subclasses decays at
 
-    (sqrt S - sqrt(S-1)) r/C = min(lambda, lambda_c) (1 - rho_S),
+    (sqrt S - sqrt q) r/C = min(lambda, lambda_c) (1 - sqrt(q/S)),
 
-after a transient at 2 |lambda_c - lambda|. Linear network, K = 2: at min(lambda, 1/sqrt C), the same with rho = 0.
+q the size of the largest pattern that separates them (holds exactly one), after a transient at 2 |lambda_c - lambda|.
+q = S - 1 for every pair once m >> 2^S: then min(lambda, lambda_c) (1 - rho_S). q = 0 if no neuron separates them: then
+it is the full neurons' own unevenness that dies, at lambda or faster. Linear network, K = 2: at min(lambda, 1/sqrt C),
+the same with rho = 0.
+
+Any final patterns, any probabilities: with T9's pulls d_c at rest a pattern Q moves at ||d_Q|| - lambda, so two
+subclasses that all living patterns hold together, at d_c = d_c', merge at
+
+    lambda - max ||d_Q||   over the patterns Q that separate them (above the critical lambda: theirs less the same),
+
+and all others do not merge.
 
 Unequal probabilities: no full collapse. Full neurons rest at w_c = d_c a/lambda with d_c = pi_c r_c; sep tends to
 
@@ -18,15 +28,25 @@ Unequal probabilities: no full collapse. Full neurons rest at w_c = d_c a/lambda
 for lambda < lambda_c = ||t|| sqrt(sum_c pi_c^2); above it d_c is proportional to pi_c. Fewer gates: decay at
 lambda - sqrt(sum_{c in Q} d_c^2) > 0.
 
-Corrected: above lambda_c the rate had been given as (sqrt S - sqrt(S-1))/C, without ||t||; for centred one-hot targets
+Proved here from the loss: the rates for all S and q, the growth of every pattern at the sizes stated, the transient,
+the limit, the linear case.
+That the flow comes to rest: T9's convergence, on paper. Then near rest a dying neuron's aligned
+part moves at ||d_Q|| - lambda and the rest of it faster, so separation's rate is that of its slowest part. For q = 0 an
+upper bound alone: D = sum over living neurons of (w_jc - w_jc')^2 has dD/dt <= -2 lambda D, as what the outputs do is
+to pull them level. Observed only: that random vector outputs (K > 2) come to the same.
+
+Corrected: (1) the rate had been given as lambda (1 - rho_S) with one neuron on all S; each pair also needs neurons on
+S - 1 that separate it. S = 3, lambda = .1443, full and single-subclass neurons alone: .0610, not .0265. (2) Above
+lambda_c the rate had been given as (sqrt S - sqrt(S-1))/C, without ||t||; for centred one-hot targets
 ||t|| = sqrt(1 - 1/K), and the rate is ||t|| (sqrt S - sqrt(S-1))/C, continuous at lambda_c.
 
-Source: this project, T8 (in the setting of Yang, Steinhardt & Hu, ICML 2023).
+Sources: this project, T8 (in the setting of Yang, Steinhardt & Hu, ICML 2023). Training of the same networks without
+weight decay: Boursier, Pillaud-Vivien & Flammarion (2022); neural collapse under their flow: Min, Zhu & Vidal (2025).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import combinations
 
 import numpy as np
@@ -34,6 +54,8 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
+from finegrain.theory.pattern_rest import checked_patterns
+from finegrain.theory.pattern_rest import rest as rest_of
 from finegrain.theory.theorems.end_state import critical
 from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero
 from finegrain.theory.tools import checks
@@ -43,18 +65,21 @@ Array = NDArray[np.float64]
 THEOREM = Theorem(
     id="T8",
     subject="erosion under weight decay",
-    statement="relative separation decays at min(lambda, lambda_c) (1 - sqrt((S-1)/S)), against lambda without ReLU",
+    statement="relative separation of two subclasses decays at min(lambda, lambda_c) (1 - sqrt(q/S)), q the size of "
+    "the largest pattern that separates them (S - 1 for m >> 2^S), against lambda without ReLU",
     assumptions=(
         "ReLU",
         "orthonormal means, no input noise, gates as T6 leaves them",
         "squared loss (T15 has others)",
         "a neuron active on all S subclasses",
+        "for each pair, neurons on S - 1 that separate it (q = S - 1)",
         "equal probabilities within a coarse class (the rate; the limit holds without)",
         "times after the transient, 2 |lambda_c - lambda|",
     ),
-    sizes="S = 2, 3, 4 with every subset of fine classes; unequal probabilities S = 2, 3; linear C = 4, 6",
+    sizes="rates for all S and q; S = 2, 3, 4 with every subset of fine classes; "
+    "unequal probabilities S = 2, 3; linear C = 4, 6",
     latex=(
-        r"-\frac{d \ln \mathrm{sep}}{dt} = \min(\lambda, \lambda_c)\Bigl(1 - \sqrt{\tfrac{S-1}{S}}\Bigr), \quad "
+        r"-\frac{d \ln \mathrm{sep}}{dt} = \min(\lambda, \lambda_c)\Bigl(1 - \sqrt{\tfrac{q}{S}}\Bigr), \quad "
         r"\lambda_c = \frac{\|t\| \sqrt S}{C}",
         r"\mathrm{sep}_\infty = \frac{|d_1 - d_2|}{\sqrt{d_1 d_2}}, \quad "
         r"d_c = \frac{\pi_c \|t\|}{1 + \pi_c P/\lambda}, \quad \sum_c d_c^2 = \lambda^2",
@@ -62,12 +87,63 @@ THEOREM = Theorem(
 )
 
 
-def predict_rate(weight_decay: float, subclasses: int, classes: int, *, target_norm: float = 1.0) -> float:
-    """Late decay rate of the relative separation, for S >= 2, C, lambda >= 0 and ||t||."""
+# Two pulls closer than this, relatively, are one; the rest state is exact to rounding.
+SAME = 1e-9
+
+
+def predict_rate(
+    weight_decay: float,
+    subclasses: int,
+    classes: int,
+    *,
+    target_norm: float = 1.0,
+    patterns: Iterable[Collection[int]] | None = None,
+) -> float:
+    """Late decay rate of the relative separation, for S >= 2, C, lambda >= 0 and ||t||.
+
+    patterns: those that neurons have, sets of numbers 0..S-1 (every set by default); then the rate of the slowest pair,
+    which rules the mean.
+    """
     checks.at_least("weight_decay", weight_decay, 0)
     checks.at_least("subclasses", subclasses, 2)
+    if patterns is not None:
+        rates = predict_pair_rates(
+            weight_decay, patterns, np.full(subclasses, 1 / classes), target_norm=target_norm
+        )
+        return float(rates[~np.eye(subclasses, dtype=bool)].min())
     lead = min(weight_decay, critical(subclasses, classes, target_norm))
     return float(lead * (1 - np.sqrt((subclasses - 1) / subclasses)))
+
+
+def predict_pair_rates(
+    weight_decay: float,
+    patterns: Iterable[Collection[int]],
+    weights: ArrayLike,
+    *,
+    target_norm: float = 1.0,
+) -> Array:
+    """Late decay rate of each pair's separation (S, S), for any final patterns and probabilities pi_c (S,).
+
+    0 where the pair keeps a separation and on the diagonal, negative where it grows (one subclass dies before the
+    other); for a pair that no pattern separates the least rate.
+    """
+    pi = checks.real("weights", weights, ("S",))
+    every = checked_patterns(patterns, pi.size)
+    if len(frozenset().union(*every)) < pi.size:
+        raise ValueError(
+            f"patterns must hold every subclass 0..{pi.size - 1}, got {[sorted(Q) for Q in every]}"
+        )
+    d = rest_of(weight_decay, every, pi, target_norm=target_norm).pulls
+    speed = {Q: float(np.linalg.norm(d[sorted(Q)])) for Q in every}
+    # Of the patterns that hold c the fastest: it lives, or above the critical value dies last.
+    lead = [max((speed[Q] for Q in every if c in Q), default=0.0) for c in range(pi.size)]
+    rates = np.zeros((pi.size, pi.size))
+    for c, k in combinations(range(pi.size), 2):
+        apart = max((speed[Q] for Q in every if (c in Q) != (k in Q)), default=0.0)
+        slack = (lead[c] + lead[k]) / 2 - apart
+        merge = abs(d[c] - d[k]) <= SAME * d[c] and abs(slack) > SAME * lead[c]
+        rates[c, k] = rates[k, c] = slack if merge else min(slack, 0.0)
+    return rates
 
 
 def predict_linear_rate(weight_decay: float, classes: int) -> float:
@@ -111,15 +187,31 @@ def rest_forces(weight_decay: float, weights: ArrayLike, *, target_norm: float =
 def prove(rate: Callable[..., sp.Expr] | None = None) -> None:
     """Growth of every pattern at the rest point of the full one, from the loss; then the rates and the limit.
 
-    rate: the claimed (lambda, S) -> decay rate below lambda_c; the theorem's own by default.
+    rate: the claimed (lambda, S, q) -> decay rate below lambda_c; the theorem's own by default.
     """
-    rate = rate or (lambda lam, S: lam * (1 - sp.sqrt(1 - sp.Integer(1) / S)))
+    rate = rate or (lambda lam, S, q: lam * (1 - sp.sqrt(q / S)))
+    for claim, difference in rate_differences(rate):
+        require_zero(f"T8 {claim}", difference)
     for S in (2, 3, 4):
         _prove_rate(rate, S)
     for S in (2, 3):
         _prove_limit(S)
     for C in (4, 6):
         _prove_linear(C)
+
+
+def rate_differences(rate: Callable[..., sp.Expr]) -> Iterator[tuple[str, sp.Expr]]:
+    """S and q symbols: the residual at which full neurons rest, below lambda_c and above, gives the rates.
+
+    A pattern of q subclasses grows at sqrt(q) r/C - lambda (T7, from the loss at every q).
+    """
+    S, q, C, lam, norm, r = sp.symbols("S q C lambda n r", positive=True)
+    growth = {size: sp.sqrt(size) * r / C - lam for size in (S, q)}
+    at_rest = {r: sp.solve(growth[S], r)[0]}
+    yield "rate at every size", (growth[S] - growth[q]).subs(at_rest) - rate(lam, S, q)
+    # Above lambda_c all weights vanish, and r = ||t||.
+    critical_decay = sp.solve(growth[S].subs(r, norm), lam)[0]
+    yield "rate above critical", (growth[S] - growth[q]).subs(r, norm) - rate(critical_decay, S, q)
 
 
 def _one_class(S: int, pi: list[sp.Expr], norm: sp.Symbol, lam: sp.Symbol) -> tuple[sp.Expr, dict, dict]:
@@ -157,9 +249,9 @@ def _prove_rate(rate: Callable[..., sp.Expr], S: int) -> None:
                 require_zero(f"T8 aligned growth at S = {S}, Q = {Q}", g - at_rest[0])
             growth[Q] = at_rest[0]
         part = full[:-1]
-        claimed = rate(lam, S)
+        claimed = rate(lam, sp.Integer(S), S - 1)
         if rest_energy == 0:  # the same at lambda = lambda_c: by continuity the rate above it
-            claimed = rate(norm * sp.sqrt(S) / C, S)
+            claimed = rate(norm * sp.sqrt(S) / C, sp.Integer(S), S - 1)
         else:
             require_zero(f"T8 rest at S = {S}", growth[full])
         require_zero(f"T8 rate at S = {S}", growth[full] - growth[part] - claimed)

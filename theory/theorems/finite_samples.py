@@ -44,6 +44,7 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
+from finegrain.theory.theorems import rewriting, words
 from finegrain.theory.theorems.symbolic import (
     Theorem,
     gradient,
@@ -171,6 +172,98 @@ def _spectrum(gram: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
 
 
 Claim = Callable[[sp.Matrix, sp.Matrix], sp.Matrix]
+
+
+def residuals(
+    invariant: Callable[..., words.Words] | None = None,
+    decay: Callable[[sp.Expr], sp.Expr] | None = None,
+    kappa: Callable[[sp.Expr, sp.Expr], sp.Expr] | None = None,
+) -> dict[str, words.Words]:
+    """(a), (b) and the rest point of (c) at every size (words.py): what is left of each.
+
+    invariant: the claimed (W, A) -> what decays at 2 lambda and is c^2 I for the start of (a).
+    decay: the claimed lambda -> rate of A W_v and of W_u^T W_v, beside their coupling.
+    kappa: the claimed (lambda, |A|^2) -> penalty of the ridge. Defaults: the theorem's own.
+    """
+    invariant = invariant or (lambda W, A: W @ W.T - A.T @ A)
+    decay = decay or (lambda lam: 2 * lam)
+    kappa = kappa or (lambda lam, norm2: lam / norm2)
+    return {
+        **_remainder_residuals(invariant),
+        "(b) range(X Y^T) is invariant": _range_residual(),
+        **_commuting_residuals("squared", decay),
+        **_commuting_residuals("any", decay),
+        **_ridge_residuals(kappa),
+    }
+
+
+def _remainder_residuals(invariant: Callable[..., words.Words]) -> dict[str, words.Words]:
+    """I - A^+ A takes W W^T = A^T A + c^2 I to c^2 (I - A^+ A) and to nothing that F sees."""
+    lam, c = sp.symbols("lambda c")
+    W, A, F_slope = words.letter("W", "m", "d"), words.letter("A", "K", "m"), words.letter("R", "K", "d")
+    inverse, penrose = rewriting.pseudo_inverse("A^+", A)
+    velocity = words.flow(words.any_loss(A @ W, F_slope) + words.penalty(lam, W, A), W, A)
+    second = c**2 * words.identity("m") - invariant(words.zero("m", "d"), A)
+    outside = words.identity("m") - inverse @ A
+    left = {
+        "(a) invariant": words.rate(invariant(W, A), velocity) + 2 * lam * invariant(W, A),
+        "(a) remainder": outside @ second @ outside.T - c**2 * outside,
+        "(a) remainder and F": outside @ second @ A.T,
+    }
+    return {name: rewriting.under(residual, rewriting.rules(*penrose)) for name, residual in left.items()}
+
+
+def _range_residual() -> words.Words:
+    """E an orthonormal basis of Y's rows. G commutes with E E^T, so G E = G E E^T E = E (E^T G E) = E B: then
+    X X^T (X E) = (X E) B."""
+    X, E, B = words.letter("X", "d", "n"), words.letter("E", "n", "q"), words.symmetric("B", "q")
+    commuting = rewriting.rules((E.T @ E, 1), (X.T @ X @ E, E @ B))
+    return rewriting.under(X @ X.T @ X @ E - X @ E @ B, commuting)
+
+
+def _commuting_residuals(loss: str, decay: Callable[[sp.Expr], sp.Expr]) -> dict[str, words.Words]:
+    """W = u E^T + v G^T, E a basis of range(X Y^T): A v and u^T v fall at 2 lambda and are otherwise moved by
+    themselves alone, so that they stay 0. What moves them is `slope` on E and `slope_v` on G."""
+    lam = sp.Symbol("lambda")
+    E, G, blocks = rewriting.split("d", "u", "v")
+    u, v, A = words.letter("W_u", "m", "u"), words.letter("W_v", "m", "v"), words.letter("A", "K", "m")
+    P, Q = words.symmetric("P", "u"), words.symmetric("Q", "v")
+    M_u, R = words.letter("M_u", "K", "u"), words.letter("R", "K", "u")
+    second, cross, S = words.symmetric("Sigma", "d"), words.letter("M", "K", "d"), words.letter("S", "K", "d")
+    W = u @ E.T + v @ G.T
+    data = words.squared_loss(A @ W, second, cross) if loss == "squared" else words.any_loss(A @ W, S)
+    slope, slope_v = (A @ u @ P - M_u, A @ v @ Q) if loss == "squared" else (R, words.zero("K", "v"))
+    velocity = words.flow(data + words.penalty(lam, u, v, A), u, v, A)
+    output, overlap = A @ v, u.T @ v
+    moved = {
+        "A W_v": (output, slope @ overlap + slope_v @ v.T @ v + A @ A.T @ slope_v),
+        "overlap": (overlap, slope.T @ output + u.T @ A.T @ slope_v),
+    }
+    given = rewriting.rules(*blocks, (second, E @ P @ E.T + G @ Q @ G.T), (cross, M_u @ E.T), (S, R @ E.T))
+    return {
+        f"(b) {name}, {loss} loss": rewriting.under(
+            words.rate(part, velocity) + decay(lam) * part + back, given
+        )
+        for name, (part, back) in moved.items()
+    }
+
+
+def _ridge_residuals(kappa: Callable[[sp.Expr, sp.Expr], sp.Expr]) -> dict[str, words.Words]:
+    """W = r w^T, A = alpha r^T with unit r, and F = alpha w^T a ridge, F (Sigma + kappa) = M: W is at rest, and A up
+    to its difference in norm from W."""
+    lam, alpha = sp.symbols("lambda alpha")
+    W, A = words.letter("W", "m", "d"), words.letter("A", "1", "m")
+    second, cross = words.symmetric("Sigma", "d"), words.letter("M", "1", "d")
+    r, w = words.letter("r", "m", "1"), words.letter("w", "d", "1")
+    loss = words.squared_loss(A @ W, second, cross) + words.penalty(lam, W, A)
+    F = alpha * w.T
+    ridge = F @ second + kappa(lam, alpha**2) * F
+    here = rewriting.rules((r.T @ r, 1), (W, r @ w.T), (A, alpha * r.T), (cross, ridge))
+    unbalance = alpha**2 * words.identity("1") - w.T @ w
+    return {
+        "(c) W at rest": rewriting.under(words.gradient(loss, W), here),
+        "(c) A at rest": rewriting.under(words.gradient(loss, A) - lam / alpha * unbalance @ r.T, here),
+    }
 
 
 def prove(invariant: Claim | None = None) -> None:

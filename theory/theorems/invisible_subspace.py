@@ -19,12 +19,14 @@ Source: this project, T3 (in the setting of Yang, Steinhardt & Hu, ICML 2023).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import null_space
 
+from finegrain.theory.theorems import rewriting, words
 from finegrain.theory.theorems.symbolic import (
     Theorem,
     gradient,
@@ -37,6 +39,7 @@ from finegrain.theory.theorems.symbolic import (
 from finegrain.theory.tools import checks
 
 Array = NDArray[np.float64]
+Residuals = dict[str, words.Words]
 
 THEOREM = Theorem(
     id="T3",
@@ -91,6 +94,49 @@ def predict_velocity(W_v: Array, A: Array, second_v: Array, weight_decay: float)
 def predict_log_det(squared_norm_integral: float, eigenvalue: float) -> float:
     """ln det T_s, from int ||A||_F^2 dt and s."""
     return -eigenvalue * squared_norm_integral
+
+
+def predict_transport(T: Any, A: Any, eigenvalue: Any) -> Any:
+    """dT_s/dt, shape (m, m), from T_s (m, m), A (K, m) and s."""
+    return -eigenvalue * (A.T @ A @ T)
+
+
+def residuals(
+    law: Callable[..., Any] | None = None, transport: Callable[..., Any] | None = None
+) -> Residuals:
+    """The law and the three claims on T_s at every size (words.py): what is left of each.
+
+    law: as in `prove`. transport: the claimed (T, A, s) -> dT/dt. Defaults: the theorem's own.
+    """
+    law, transport = law or predict_velocity, transport or predict_transport
+    return {"velocity": _velocity_residual(law)} | _transport_residuals(law, transport)
+
+
+def _velocity_residual(law: Callable[..., Any]) -> words.Words:
+    """E is an orthonormal basis of V: Sigma E = E Sigma_v as V is invariant, M E = 0 as the labels do not see it."""
+    lam = sp.Symbol("lambda")
+    W, A = words.letter("W", "m", "d"), words.letter("A", "K", "m")
+    second, cross = words.symmetric("Sigma", "d"), words.letter("M", "K", "d")
+    E, second_v = words.letter("E", "d", "v"), words.symmetric("Sigma_v", "v")
+    loss = words.squared_loss(A @ W, second, cross) + words.penalty(lam, W, A)
+    invisible = rewriting.rules((E.T @ E, 1), (second @ E, E @ second_v), (cross @ E, 0))
+    return rewriting.under(-words.gradient(loss, W) @ E - law(W @ E, A, second_v, lam), invisible)
+
+
+def _transport_residuals(law: Callable[..., Any], transport: Callable[..., Any]) -> Residuals:
+    """e^{-lambda t} T w solves the law along an eigenvector (divided by its scalar); T^T T falls; so does ln det T,
+    whose rate is tr(T^{-1} T') (Jacobi)."""
+    lam, s = sp.symbols("lambda s")
+    A, T, w = words.letter("A", "K", "m"), words.letter("T", "m", "m"), words.letter("w", "m", "1")
+    inverse = words.letter("T^-1", "m", "m")
+    moved = transport(T, A, s)
+    invertible = rewriting.rules((inverse @ T, 1), (T @ inverse, 1))
+    log_det = words.tr(inverse @ moved) + s * words.tr(A @ A.T)
+    return {
+        "transport": moved @ w - lam * T @ w - law(T @ w, A, s * words.identity("1"), lam),
+        "contraction": words.rate(T.T @ T, {T: moved}) + 2 * s * (A @ T).T @ (A @ T),
+        "determinant": rewriting.under(log_det, invertible),
+    }
 
 
 def prove(law: Callable[..., sp.Matrix] | None = None) -> None:

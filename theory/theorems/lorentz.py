@@ -27,6 +27,7 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp
 
+from finegrain.theory.theorems import rewriting, words
 from finegrain.theory.theorems.symbolic import AnyLoss, Theorem, gradient, matrix, penalty, require_zero
 from finegrain.theory.tools import checks
 
@@ -108,6 +109,28 @@ def predict_weights(
 def _checked(W0: ArrayLike, A0: ArrayLike) -> tuple[Array, Array]:
     W = checks.real("W0", W0, ("m", "d"))
     return W, checks.real("A0", A0, ("K", W.shape[0]))
+
+
+def residuals(claim: Callable[..., words.Words] | None = None) -> dict[str, words.Words]:
+    """The law, U's invariant and determinant, and T2 from them, at every size (words.py): what is left of each.
+
+    claim: (R (d, K), E (d + K, d), G (d + K, K)) -> the generator, E and G placing blocks; the theorem's by default.
+    """
+    claim = claim or (lambda R, E, G: E @ R @ G.T + G @ R.T @ E.T)
+    lam = sp.Symbol("lambda")
+    W, A = words.letter("W", "m", "d"), words.letter("A", "K", "m")
+    slope, U, Z = words.letter("S", "K", "d"), words.letter("U", "d+K", "d+K"), words.letter("Z", "m", "d+K")
+    E, G, blocks = rewriting.split("d+K", "d", "K")
+    move, form = claim(-slope.T, E, G), E @ E.T - G @ G.T
+    velocity = words.flow(words.any_loss(A @ W, slope) + words.penalty(lam, W, A), W, A)
+    stacked = W @ E.T + A.T @ G.T
+    left = {
+        "law": velocity[W] @ E.T + velocity[A].T @ G.T - (stacked @ move - lam * stacked),
+        "invariant": words.rate(U @ form @ U.T, {U: U @ move, E: 0, G: 0}),
+        "determinant": words.tr(move),
+        "balance": words.rate(Z @ form @ Z.T, {Z: Z @ move - lam * Z, E: 0, G: 0}) + 2 * lam * Z @ form @ Z.T,
+    }
+    return {name: rewriting.under(residual, rewriting.rules(*blocks)) for name, residual in left.items()}
 
 
 def prove(claim: Callable[[sp.Matrix], sp.Matrix] | None = None) -> None:

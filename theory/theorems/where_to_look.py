@@ -40,7 +40,7 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from finegrain.theory.moments import Moments
-from finegrain.theory.theorems import recoverability
+from finegrain.theory.theorems import recoverability, rewriting, words
 from finegrain.theory.theorems.symbolic import (
     Theorem,
     gradient,
@@ -115,6 +115,93 @@ def predict_decay(classifier: ArrayLike, eigenvalue: float, weight_decay: float)
 
 
 Decay = Callable[[sp.Expr, sp.Expr, sp.Matrix], sp.Matrix]
+
+
+def residuals(
+    inside: Callable[..., words.Words] | None = None,
+    off: Callable[..., words.Words] | None = None,
+    gap: Callable[..., words.Words] | None = None,
+) -> dict[str, words.Words]:
+    """(a), (b) and (c) at every size (words.py): what is left of each.
+
+    inside: the claimed (s, lambda, A A^T) -> G (K, K) in d(A W v)/dt = -G A W v.
+    off: the claimed (A, A^+) -> projector off the row space of A.
+    gap: the claimed (c^T Cov_P^{-1} delta, 1/Schur complement) -> Delta^2 on h minus that on P h.
+    Defaults: the theorem's own.
+    """
+    inside = inside or (lambda s, lam, gram: s * gram + lam * words.identity("K"))
+    off = off or (lambda A, inverse: words.identity("m") - inverse @ A)
+    gap = gap or (lambda seen, inverse_schur: seen.T @ inverse_schur @ seen)
+    A = words.letter("A", "K", "m")
+    inverse, penrose = rewriting.pseudo_inverse("A^+", A)
+    P = off(A, inverse)
+    return {
+        **_flow_residuals(inside, A, P, penrose),
+        **_projection_residuals(A, inverse, P, penrose),
+        **_distance_residuals(gap),
+    }
+
+
+def _flow_residuals(
+    inside: Callable[..., words.Words], A: words.Words, P: words.Words, penrose: list[rewriting.Equality]
+) -> dict[str, words.Words]:
+    """The loss's gradient along an invisible eigenvector v of Sigma, A fixed."""
+    lam, s = sp.symbols("lambda s")
+    W, v = words.letter("W", "m", "d"), words.letter("v", "d", "1")
+    second, cross = words.symmetric("Sigma", "d"), words.letter("M", "K", "d")
+    loss = words.squared_loss(A @ W, second, cross) + words.penalty(lam, W)
+    velocity = -words.gradient(loss, W) @ v
+    invisible = rewriting.rules((second @ v, s * v), (cross @ v, 0), *penrose)
+    left = {
+        "(a) off the row space": P @ (velocity + lam * W @ v),
+        "(a) inside the row space": A @ velocity + inside(s, lam, A @ A.T) @ A @ W @ v,
+    }
+    return {name: rewriting.under(residual, invisible) for name, residual in left.items()}
+
+
+def _projection_residuals(
+    A: words.Words, inverse: words.Words, P: words.Words, penrose: list[rewriting.Equality]
+) -> dict[str, words.Words]:
+    """P, a delta that A does not see, an eigenvector (Cov delta = v delta + rest), a nuisance along a row A^T e."""
+    v, tau2 = sp.symbols("v tau2")
+    cov, delta, e = words.symmetric("Cov", "m"), words.letter("delta", "m", "1"), words.letter("e", "K", "1")
+    # The second: (A^+)^T = (A^+)^T A^+ A.
+    unseen = rewriting.rules(*penrose, (A @ delta, 0), (inverse.T @ delta, 0))
+    row = A.T @ e
+    noisy = tau2 * row @ row.T + cov
+    left = {
+        "(b) A P = 0": A @ P,
+        "(b) P P = P": P @ P - P,
+        "(b) P is symmetric": P - P.T,
+        "(b) delta is kept": P @ delta - delta,
+        "(b) variance along delta": delta.T @ P @ cov @ P @ delta - delta.T @ cov @ delta,
+        "(c) eigenvector": P @ cov @ P @ delta - v * delta - P @ (cov @ delta - v * delta),
+        "(c) nuisance": P @ noisy @ P @ row,
+        "(c) variance off the row space": P @ noisy @ P - P @ cov @ P,
+    }
+    return {name: rewriting.under(residual, unseen) for name, residual in left.items()}
+
+
+def _distance_residuals(gap: Callable[..., words.Words]) -> dict[str, words.Words]:
+    """Cov = t e e^T + e c^T G^T + G c e^T + G Cov_P G^T, e the nuisance coordinate, t = 1/z + c^T Cov_P^{-1} c: its
+    inverse, checked from both sides, and what that adds to delta^T Cov_P^{-1} delta. z is 1/Schur complement."""
+    e, G, blocks = rewriting.split("m", "1", "n")
+    z, schur = words.symmetric("z", "1"), words.symmetric("1/z", "1")
+    inner, inverse = words.symmetric("Cov_P", "n"), words.symmetric("Cov_P^-1", "n")
+    c, delta = words.letter("c", "n", "1"), words.letter("delta", "n", "1")
+    given = rewriting.rules(
+        *blocks, (z @ schur, 1), (schur @ z, 1), (inner @ inverse, 1), (inverse @ inner, 1)
+    )
+    whole = e @ (schur + c.T @ inverse @ c) @ e.T + e @ c.T @ G.T + G @ c @ e.T + G @ inner @ G.T
+    tilted = e - G @ inverse @ c
+    whole_inverse = tilted @ z @ tilted.T + G @ inverse @ G.T
+    lifted = G @ delta
+    difference = lifted.T @ whole_inverse @ lifted - delta.T @ inverse @ delta
+    left = {
+        "(b) inverse covariance": whole @ whole_inverse - words.identity("m"),
+        "(b) Mahalanobis distance": difference - gap(c.T @ inverse @ delta, z),
+    }
+    return {name: rewriting.under(residual, given) for name, residual in left.items()}
 
 
 def prove(inside: Decay | None = None, nuisance: Callable[[sp.Expr], sp.Expr] | None = None) -> None:

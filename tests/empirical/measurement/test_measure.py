@@ -265,7 +265,7 @@ def test_groups_follow_the_memory_they_take(monkeypatch):
 
 def program(*arguments, cwd, **environment):
     return subprocess.Popen(
-        [sys.executable, "-m", "empirical", "measure", *map(str, arguments)],
+        [sys.executable, "-m", "finegrain", "measure", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

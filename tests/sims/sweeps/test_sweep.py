@@ -81,7 +81,18 @@ def test_a_sweep_killed_in_the_middle_resumes_to_the_same_bytes(tmp_path):
     config = tmp_path / "config.toml"
     config.write_text("times = [20, 40, 60]\nrtol = 1e-8\n[grid]\neps = [1e-2, 1e-3]\nseed = [0, 1, 2]\n")
     sweep(config, tmp_path / "whole")
-    command = [sys.executable, "-m", "sims", "sweep", config, "--jobs", "1", "--out", tmp_path / "killed"]
+    command = [
+        sys.executable,
+        "-m",
+        "finegrain",
+        "sims",
+        "sweep",
+        config,
+        "--jobs",
+        "1",
+        "--out",
+        tmp_path / "killed",
+    ]
     with subprocess.Popen(
         command, env=dict(os.environ) | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
     ) as process:

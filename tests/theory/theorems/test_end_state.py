@@ -6,11 +6,13 @@ import sympy as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from finegrain.sims.initial_weights import balanced
+from finegrain.sims import plain
+from finegrain.sims.initial_weights import balanced, served
 from finegrain.sims.population.flow import population_flow
 from finegrain.sims.population.loss import population_loss
 from finegrain.sims.theorems import end_state as observed
 from finegrain.theory.mixture import Mixture
+from finegrain.theory.pattern_rest import rest
 from finegrain.theory.targets import centred_one_hot, one_hot, signs
 from finegrain.theory.theorems import end_state as law
 from finegrain.theory.theorems.symbolic import ProofFailed
@@ -242,13 +244,134 @@ def test_necessary_a_full_neuron():
     assert found.loss[-1] > law.predict_loss(0.1, 2, 4) * 1.2
 
 
+def plain_signs(S, **settings):
+    return plain.Problem(np.eye(2 * S), np.repeat([[1.0], [-1.0]], S, axis=0), **settings)
+
+
 def test_necessary_weight_decay_off_critical_for_the_gap():
-    with pytest.raises(ValueError, match=r"weight_decay must lie in \(0, lambda_c/\(2 - rho\)\)"):
-        law.predict_gap(0.1, 0.9 * law.critical(2, 4), 2, 4)
+    """At .9 lambda_c, S = 2, by plain RK45: the gap closes at .0707, less than half of twice the separation's rate."""
+    weight_decay = 0.9 * np.sqrt(2) / 4
+    mu = weight_decay * (1 - np.sqrt(0.5))
+    gap, sep = observed.plain_gap(2, weight_decay, np.array([12.0, 14.0]) / mu)
+    span = 2 / mu
+    assert np.log(sep[0] / sep[1]) / span == pytest.approx(mu, rel=0.01)
+    assert abs(np.log(gap[0] / gap[1]) / span) < 0.5 * 2 * mu
+    # The claimed gap, f_inf (S - 1) rho mu/(kappa - mu) sep^2/2 at f_inf = .1, is not a hundredth of the one there is.
+    claimed = 0.1 * np.sqrt(0.5) * mu / (np.sqrt(2) / 4 - weight_decay - mu) * sep[1] ** 2 / 2
+    assert abs(gap[1]) > 100 * abs(claimed)
+
+
+def test_necessary_equal_energies_for_the_gap():
+    """S = 3 and one pair alone beside the full neurons: its subclasses' gap is not that of the third, even in sign."""
+    problem = plain_signs(3, weight_decay=0.3 * np.sqrt(3) / 6)
+    mu = problem.weight_decay * (1 - np.sqrt(2 / 3))
+    start = served([(0, 1, 2), (0, 1)], [0.3, 0.1], 3)
+    W, A = plain.flow(problem, start, np.array([1.0, 2, 3, 4, 16]) / mu, rtol=1e-10)
+    f = np.array([plain.outputs(problem, layers)[:3, 0] for layers in zip(W, A, strict=True)])
+    gap = f[-1] - f[3]
+    assert gap[2] > 0 > gap[0]
+
+
+def test_necessary_neurons_of_one_coarse_class():
+    """One-hot targets, S = 1, one neuron for both classes: each output is half the sum, .4 where .8 is claimed."""
+    problem = plain.Problem(np.eye(2), np.eye(2), weight_decay=0.1)
+    W, A = plain.flow(problem, [np.full((1, 2), 0.3), np.full((2, 1), 0.3)], [100.0])
+    f = plain.outputs(problem, [W[0], A[0]])
+    np.testing.assert_allclose(f, 0.4, atol=1e-6)
+
+
+# By hand: disjoint patterns are 1 - C lambda/sqrt q; the overlapping ones solve 1/(1 + m)^2 + 1/(1 + 2 m)^2 = .09 for
+# 1 - f = 1/(1 + m), 1/(1 + 2 m).
+COUNTEREXAMPLES = {
+    "{1,2},{3}": (((0, 1), (2,)), (0.788, 0.788, 0.700)),
+    "{1,2},{2,3}": (((0, 1), (1, 2)), (0.740, 0.851, 0.740)),
+}
+
+
+@pytest.mark.parametrize(("patterns", "ends"), COUNTEREXAMPLES.values(), ids=COUNTEREXAMPLES.keys())
+def test_the_end_is_not_one_number_for_partial_patterns(patterns, ends):
+    """The correction: "q the most subclasses that any neuron serves" claimed .788 throughout."""
+    flow = observed.plain_end(patterns, 3, 0.05, seed=0)
+    np.testing.assert_allclose(flow, ends, atol=6e-4)
+    np.testing.assert_allclose(
+        law.predict(0.05, 3, 6, patterns=patterns), flow, rtol=10 * observed.PLAIN_RTOL
+    )
+    assert np.abs(flow - law.predict(0.05, 2, 6)).max() > 0.06
+
+
+def covers(most=5):
+    sets = st.integers(1, most).flatmap(
+        lambda S: st.tuples(
+            st.lists(st.sets(st.integers(0, S - 1), min_size=1), min_size=1, max_size=7),
+            st.lists(st.floats(1e-3, 0.5), min_size=S, max_size=S),
+        )
+    )
+    return st.tuples(sets, st.floats(-5, 0).map(lambda x: 10**x), st.floats(0.1, 10))
+
+
+@given(problem=covers())
+def test_the_rest_state_meets_the_minimums_conditions(problem):
+    """To 1e-10: ||d_Q|| <= lambda, with equality where a pattern carries load, and outputs that add up."""
+    (patterns, pi), weight_decay, norm = problem
+    found = rest(weight_decay, patterns, pi, target_norm=norm)
+    sizes = np.array([np.linalg.norm(found.pulls[sorted(Q)]) for Q in found.patterns])
+    assert sizes.max() <= weight_decay * (1 + 1e-10)
+    assert (found.loads * np.abs(sizes / weight_decay - 1)).max() <= 1e-10 * norm
+    carried = [
+        sum(u for u, Q in zip(found.loads, found.patterns, strict=True) if c in Q) for c in range(len(pi))
+    ]
+    np.testing.assert_allclose(carried * found.pulls / weight_decay, found.outputs, atol=1e-10 * norm)
+    np.testing.assert_allclose(
+        np.array(pi) * (norm - found.outputs), found.pulls, rtol=1e-9, atol=1e-12 * norm
+    )
+    # Patterns inside others change nothing.
+    inner = [*patterns, *({c} for Q in patterns for c in Q)]
+    np.testing.assert_allclose(
+        rest(weight_decay, inner, pi, target_norm=norm).outputs, found.outputs, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_plain_flow_of_random_patterns_and_probabilities_ends_at_the_rest_state(seed):
+    """S = 4 and four random patterns, uneven neurons; what has not come to rest by t = 600 is below 1e-3."""
+    rng = np.random.default_rng(seed)
+    patterns = [rng.choice(4, rng.integers(1, 4), replace=False) for _ in range(4)]
+    pi = rng.dirichlet(np.full(4, 8.0)) / 2
+    problem = plain_signs(4, weight_decay=0.04, weights=np.tile(pi, 2))
+    start = served(patterns, np.full(4, 0.3), 4, uneven=0.3, seed=seed)
+    W, A = plain.flow(problem, start, [200.0, 600.0])
+    f = plain.outputs(problem, [W[-1], A[-1]])[:4, 0]
+    np.testing.assert_allclose(f, rest(0.04, patterns, pi).outputs, atol=1e-3)
+
+
+def test_disjoint_patterns_have_the_closed_form_at_every_size():
+    """q = S - 1 can be asked for at S = 4, 5; all sets of S - 1 overlap and end there too, by symmetry."""
+    for S in (3, 4, 5):
+        q = S - 1
+        expected = 1 - 2 * S * 0.01 / np.sqrt(q)
+        assert law.predict(0.01, q, 2 * S) == pytest.approx(expected, rel=1e-15)
+        alone = law.predict(0.01, S, 2 * S, patterns=[set(range(q)), {q}])
+        np.testing.assert_allclose(alone, [expected] * q + [1 - 2 * S * 0.01], rtol=1e-12)
+        every = [set(range(S)) - {c} for c in range(S)]
+        np.testing.assert_allclose(law.predict(0.01, S, 2 * S, patterns=every), expected, rtol=1e-12)
+    np.testing.assert_array_equal(law.predict(0.0, 3, 6, patterns=[{0, 1}]), [1, 1, 0])
+    np.testing.assert_allclose(law.predict(0.2, 2, 4, patterns=[{0, 1}]), law.predict(0.2, 2, 4), rtol=1e-14)
 
 
 BAD_CALLS = [
-    (lambda: law.critical(2, 5), "classes must be a multiple of subclasses = 2, got 5"),
+    (lambda: law.critical(3, 2), "classes must be a finite number >= 3, got 2"),
+    (
+        lambda: law.predict(0.1, 2, 4, patterns=[{0, 2}]),
+        r"patterns must be sets of numbers 0..1, got \[0, 2\]",
+    ),
+    (
+        lambda: law.predict(0.1, 2, 4, patterns=[]),
+        "patterns must hold at least one set of subclasses, got none",
+    ),
+    (
+        lambda: law.predict(0.1, 2, 4, slope=0.5, patterns=[{0}]),
+        "slope must be 0 where patterns are given, got 0.5",
+    ),
     (lambda: law.critical(2, 6, slope=0.5), r"classes must be 2 \* subclasses = 4 for slope > 0, got 6"),
     (lambda: law.critical(2, 4, slope=2.0), r"slope must lie in \[0, 1\], got 2.0"),
     (lambda: law.predict(-1.0, 2, 4), "weight_decay must be a finite number >= 0"),
@@ -273,3 +396,15 @@ FALSE_CLAIMS = {
 def test_a_false_claim_is_not_proved(claim):
     with pytest.raises(ProofFailed, match=rf"^{law.THEOREM.id}.* is not 0"):
         law.prove(claim)
+
+
+FALSE_PULLS = {
+    "probabilities forgotten": lambda pi, norm, load, lam: norm / (1 + load / lam),
+    "load without weight decay": lambda pi, norm, load, lam: pi * norm / (1 + pi * load),
+}
+
+
+@pytest.mark.parametrize("claim", FALSE_PULLS.values(), ids=FALSE_PULLS.keys())
+def test_a_false_claim_is_not_proved_of_the_pulls(claim):
+    with pytest.raises(ProofFailed, match=r"^T9 outputs at rest.* is not 0"):
+        law.prove(pull=claim)

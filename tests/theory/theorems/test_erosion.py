@@ -1,12 +1,15 @@
 """T8: the rate of erosion on both sides of critical, the limit at unequal probabilities, and every assumption."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import sympy as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from finegrain.sims.initial_weights import balanced
+from finegrain.sims import plain
+from finegrain.sims.initial_weights import balanced, served
 from finegrain.sims.population.flow import population_flow
 from finegrain.sims.population.loss import population_loss
 from finegrain.sims.theorems import erosion as observed
@@ -181,6 +184,51 @@ def test_necessary_a_full_neuron():
     assert found.separation == pytest.approx(np.sqrt(2), rel=1e-9)
 
 
+def test_necessary_neurons_on_all_but_one():
+    """The correction: S = 3, full neurons and those on one subclass, by plain RK45: .0610, not .0265."""
+    weight_decay = 0.5 * np.sqrt(3) / 6
+    rates, errors = observed.plain_rates(observed.PARTIAL[0], weight_decay, seed=0)
+    assert rates[0, 1] == pytest.approx(weight_decay * (1 - np.sqrt(1 / 3)), rel=errors[0, 1])
+    assert errors[0, 1] < 1e-3
+    assert rates[0, 1] == pytest.approx(0.0610, abs=5e-5)
+    assert rates[0, 1] > 2 * 0.0265
+    assert law.predict_rate(weight_decay, 3, 6, patterns=observed.PARTIAL[0]) == pytest.approx(
+        0.0610, abs=5e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "patterns", [((0, 1), (2,), (0,)), ((0, 1, 2), (0, 1), (0,)), ((0, 1), (1, 2), (0,))]
+)
+def test_pairs_merge_or_not_as_the_living_patterns_say(patterns):
+    """Plain RK45, lambda = .05, late: the rate of each pair, 0 for those that living patterns part."""
+    problem = plain.Problem(np.eye(6), np.repeat([[1.0], [-1.0]], 3, axis=0), weight_decay=0.05)
+    W, A = plain.flow(
+        problem, served(patterns, [0.3] * len(patterns), 3), np.arange(1, 9) * 100.0, rtol=1e-10
+    )
+    first, last = (plain.separations(problem, [W[i], A[i]])[:3, :3] + np.eye(3) for i in (-2, -1))
+    predicted = law.predict_pair_rates(0.05, patterns, np.full(3, 1 / 6))
+    np.testing.assert_allclose(np.log(first / last) / 100, predicted, atol=1e-5)
+
+
+def test_above_critical_and_without_a_common_pattern_separation_can_grow():
+    """lambda = 1: {1,2} dies slower than {3}, so h_3 vanishes relative to h_1."""
+    rates = law.predict_pair_rates(1.0, [{0, 1}, {2}], np.full(3, 1 / 6))
+    assert rates[0, 2] == pytest.approx((np.sqrt(2) + 1) / 12 - np.sqrt(2) / 6)
+    assert rates[0, 2] < 0 < rates[0, 1]
+
+
+@given(subclasses=st.integers(2, 5), share=st.floats(0.05, 3))
+def test_every_set_of_subclasses_gives_the_closed_form(subclasses, share):
+    """Two ways to one rate: the closed form, and the rest state of all sets."""
+    every = [Q for q in range(1, subclasses + 1) for Q in combinations(range(subclasses), q)]
+    weight_decay = share * critical(subclasses, 2 * subclasses)
+    expected = law.predict_rate(weight_decay, subclasses, 2 * subclasses)
+    assert law.predict_rate(weight_decay, subclasses, 2 * subclasses, patterns=every) == pytest.approx(
+        expected
+    )
+
+
 def test_necessary_equal_probabilities():
     """At (.35, .15) the rate is 0 in the end, and separation stays above a quarter."""
     _, separation = observed.unequal_limit(np.array([0.35, 0.15]), 0.1, 0)
@@ -219,6 +267,10 @@ def test_centred_targets_from_random_vector_outputs():
 
 BAD_CALLS = [
     (lambda: law.predict_rate(0.1, 1, 4), "subclasses must be a finite number >= 2, got 1"),
+    (
+        lambda: law.predict_rate(0.1, 3, 6, patterns=[{0, 1}]),
+        r"patterns must hold every subclass 0..2, got \[\[0, 1\]\]",
+    ),
     (lambda: law.predict_limit(0.0, [0.3, 0.2]), "weight_decay must be a finite number > 0, got 0.0"),
     (lambda: law.predict_limit(0.1, [0.5, 0.0]), "weights must be > 0, got 0.0"),
 ]
@@ -231,9 +283,10 @@ def test_bad_input_is_named(call, message):
 
 
 FALSE_CLAIMS = {
-    "as without ReLU": lambda lam, S: lam,
-    "linear in q": lambda lam, S: lam / S,
-    "half the rate": lambda lam, S: lam * (1 - sp.sqrt(1 - sp.Integer(1) / S)) / 2,
+    "as without ReLU": lambda lam, S, q: lam,
+    "linear in q": lambda lam, S, q: lam * (1 - q / S),
+    "half the rate": lambda lam, S, q: lam * (1 - sp.sqrt(q / S)) / 2,
+    "S - 1 whatever separates": lambda lam, S, q: lam * (1 - sp.sqrt((S - 1) / S)),
 }
 
 

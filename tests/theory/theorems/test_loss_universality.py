@@ -275,6 +275,10 @@ def test_necessary_neurons_on_all_but_one(sizes, served):
     rate = late_rate("logistic", mixture, W, A, weight_decay)
     assert rate == pytest.approx(weight_decay * (1 - np.sqrt(served / 3)), rel=0.01)
     assert rate > 2 * law.predict_rate("logistic", 3, 6, weight_decay)
+    patterns = [Q for q in sizes for Q in combinations(range(3), q)]
+    assert rate == pytest.approx(
+        law.predict_rate("logistic", 3, 6, weight_decay, patterns=patterns), rel=0.01
+    )
 
 
 @pytest.mark.parametrize("loss", law.LOSSES)
@@ -322,6 +326,10 @@ BAD_CALLS = [
     (
         lambda: law.predict_end("logistic", 2, 4, 0.0),
         "weight_decay must be > 0 for an end state of the logistic",
+    ),
+    (
+        lambda: law.predict_rate("logistic", 2, 4, 0.1, patterns=[{0}, {1}]),
+        "patterns must have one that holds all 2 subclasses",
     ),
     (lambda: law.predict_rate("logistic", 2, 4, -1.0), "weight_decay must be a finite number >= 0, got -1.0"),
     (lambda: law.predict_separation([1, 1], 0.0), "margin must be > 0, got 0.0"),

@@ -8,6 +8,8 @@ import sympy as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finegrain.sims import plain
+from finegrain.sims.initial_weights import served
 from finegrain.sims.population.flow import population_flow
 from finegrain.sims.population.loss import population_loss
 from finegrain.sims.theorems import specialisation as observed
@@ -236,6 +238,52 @@ def test_necessary_a_neuron_on_all_subclasses():
         assert observables.separation(flow.moments[0])[0, 1] == pytest.approx(np.sqrt(2), rel=1e-12)
 
 
+def test_necessary_neurons_on_all_but_one():
+    """The correction: S = 3, full neurons and those on one subclass, by plain RK45: .4226, not .1835."""
+    exponents, errors = observed.plain_exponents(observed.PARTIAL[0], seed=0)
+    assert exponents[0, 1] == pytest.approx(1 - np.sqrt(1 / 3), abs=errors[0, 1])
+    assert errors[0, 1] < 1e-3
+    assert exponents[0, 1] > 2 * (1 - np.sqrt(2 / 3))
+    assert law.predict(3, patterns=observed.PARTIAL[0]) == pytest.approx(0.4226, abs=5e-5)
+    assert law.local_exponent([1.0, 0.0, 1.0], 1e-8) == pytest.approx(1 - np.sqrt(1 / 3), abs=1e-4)
+
+
+def test_the_exponent_of_each_pair_is_set_by_the_largest_pattern_that_separates_it():
+    """Full, {1,2} and {1}: pair 1,2 by {1}; the others by {1,2}. Blocks {1,2} and {3}: apart for good."""
+    pairs = law.predict_pairs(3, [{0, 1, 2}, {0, 1}, {0}])
+    np.testing.assert_allclose(pairs[[0, 0, 1], [1, 2, 2]], 1 - np.sqrt([1 / 3, 2 / 3, 2 / 3]))
+    np.testing.assert_allclose(
+        law.predict_pairs(3, [{0, 1}, {2}, {0}])[[0, 0, 1], [1, 2, 2]], [1 - np.sqrt(1 / 2), 0, 0]
+    )
+    assert law.predict_pairs(2, [{0, 1}])[0, 1] == 1
+    for S in (2, 3, 4, 5):
+        every = [Q for q in range(1, S + 1) for Q in combinations(range(S), q)]
+        assert law.predict(S, patterns=every) == pytest.approx(law.predict(S), rel=1e-14)
+
+
+def test_blocks_by_plain_flow():
+    """Patterns {1,2}, {1}, {3}: exponent 1 - sqrt(1/2) inside the block, and sep_13 stays of order one."""
+    problem, ends = plain.Problem(np.eye(6), np.repeat([[1.0], [-1.0]], 3, axis=0)), []
+    for eps in (1e-4, 1e-6):
+        start = served([(0, 1), (0,), (2,)], [eps] * 3, 3)
+        W, A = plain.flow(problem, start, [6 * (np.log(1 / eps) + 12)])
+        ends.append(plain.separations(problem, [W[0], A[0]]))
+    slope = np.log(ends[0] / (ends[1] + np.eye(6)) + np.eye(6)) / np.log(100)
+    assert slope[0, 1] == pytest.approx(1 - np.sqrt(1 / 2), abs=ends[0][0, 1] ** 2)
+    assert slope[0, 2] == pytest.approx(0, abs=ends[0][0, 1] ** 2)
+    assert ends[1][0, 2] > 1
+
+
+def test_the_end_is_finite_at_every_scale():
+    """eps^2 underflows at 1e-200: sep is a power of eps, the same exponent throughout."""
+    for energies in ([1.0, 2.0], [0.5, 1.0, 2.0], [1.0, 0.0, 1.0]):
+        ends = [law.predict_end(energies, e) for e in (1e-150, 1e-200, 1e-300)]
+        assert np.isfinite(ends).all()
+        exponent = law.local_exponent(energies, 1e-300)
+        np.testing.assert_allclose(np.log10(ends[0] / ends[1]), 50 * exponent, rtol=1e-9)
+        np.testing.assert_allclose(np.log10(ends[1] / ends[2]), 100 * exponent, rtol=1e-9)
+
+
 def test_necessary_equal_probabilities_and_the_exponent_that_holds_without():
     weights = np.array([0.3, 0.2, 0.3, 0.2])
     mixture = Mixture.orthonormal(2, 2, weights=weights)
@@ -278,6 +326,12 @@ BAD_CALLS = [
     (lambda: law.predict(1), "subclasses must be >= 2"),
     (lambda: law.predict_unequal([0.5, 0.0]), "weights must be > 0, got 0.0"),
     (lambda: law.largest_eps(np.ones(4), 1e-30), "tolerance must be reachable"),
+    (lambda: law.predict_end([1.0, 0.0], 0.1), r"energies must be >= 0, the last > 0, got \[1.0, 0.0\]"),
+    (lambda: law.predict_end([1.0, 1.0], 0.0), "eps must be a finite number > 0, got 0.0"),
+    (
+        lambda: law.predict(3, patterns=[{0, 1}, {1, 2}]),
+        r"patterns must have maximal ones that hold each subclass once, got \[\[0, 1\], \[1, 2\]\]",
+    ),
 ]
 
 
