@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from test_training import DATA, SHORT, weights
+from tiny_images import tiny_images
 
 from finegrain.empirical.measurement.measure import measure
+from finegrain.empirical.networks.recipe import Recipe
 from finegrain.empirical.networks.training import train
 
 ROOT = Path(__file__).parents[2]
 SHARDS = ["0.npz", "1.npz", "2.npz"]
+DATA = tiny_images()
+SHORT = Recipe(network="mlp", width=16, epochs=3, batch=32, learning_rate=0.1, crop=1, scale=1.0, measured=80)
 PROGRAM = """
 import json, os
 import torch.distributed as dist
@@ -32,13 +35,18 @@ open(f"{os.environ['RANK']}.json", "w").write(json.dumps(report))
 """
 
 
+def weights(trained):
+    return {name: t.numpy() for name, t in trained.network.state_dict().items()}
+
+
 def test_two_processes_measure_and_train_in_one_program_as_one_does(tmp_path):
     """Without batch statistics the mean gradient over two halves is that over the batch, up to float32 rounding."""
     rng = np.random.default_rng(0)
     for name in SHARDS:
         np.savez(tmp_path / name, features=rng.standard_normal((40, 3)), labels=np.arange(40) % 4)
     (tmp_path / "script.py").write_text(PROGRAM)
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", "OMP_NUM_THREADS": "1"}
+    folders = f"{ROOT}:{Path(__file__).parent}:{ROOT / 'tests' / 'helpers'}"
+    environment = os.environ | {"PYTHONPATH": folders, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["--redirects", "2", "--log-dir", "log", "script.py"]  # standard error, each to a file
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
