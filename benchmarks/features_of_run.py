@@ -16,11 +16,8 @@ import numpy as np
 import typer
 from safetensors.numpy import save_file
 
-from finegrain.empirical.networks.recipe import Recipe
 from finegrain.empirical.networks.representation import classifier_of, represent
 from finegrain.empirical.networks.training import train
-from finegrain.empirical.readers.data import load
-from finegrain.empirical.readers.image_cache import default_folder
 from finegrain.theory.tools.console import run
 from finegrain.theory.tools.files import writable_folder
 
@@ -33,10 +30,7 @@ def main(
     """A run that is not finished is trained to its end first."""
     writable_folder(out.parent)
     recipe = json.loads((folder / "config.json").read_text())["recipe"]
-    recipe["sizes"] = tuple(map(tuple, recipe["sizes"]))
-    trained = train(
-        load(data, cache=default_folder(), progress=True), Recipe(**recipe), folder, progress=True
-    )
+    trained = train(recipe, data, folder, progress=True)
     arrays: dict[str, np.ndarray] = {"weight": classifier_of(trained.network)}
     for prefix, part in (("", "train"), ("test_", "test")):
         images = trained.images[part]

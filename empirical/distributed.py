@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
@@ -18,7 +17,6 @@ import torch.distributed as dist
 from finegrain.theory.jackknife import GroupedMoments
 from finegrain.theory.moments import MomentsAccumulator
 
-T = TypeVar("T")
 A = TypeVar("A", MomentsAccumulator, GroupedMoments)
 
 
@@ -46,10 +44,10 @@ def rank_and_size() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if active else (0, 1)
 
 
-def share(items: Sequence[T]) -> Sequence[T]:
-    """The items that are this process's to work on."""
+def share() -> slice:
+    """Of a list of work, what is this process's."""
     rank, size = rank_and_size()
-    return items[rank::size]
+    return slice(rank, None, size)
 
 
 def all_reduce(accumulator: A | None) -> A | None:

@@ -12,8 +12,8 @@ import lazy_loader
 __version__ = "0.1.0"
 
 _HERE = Path(__file__).parent
-if not (_HERE / "theory").exists():
-    # A checkout keeps theory/, sims/, ... beside this folder: it imports its own, whatever else is installed.
+if not (_HERE / "configs").exists():
+    # A checkout keeps theory/, sims/, configs/, ... beside this folder: it imports its own, whatever else is installed.
     __path__.insert(0, str(_HERE.parent))
 
 __getattr__, _, _names = lazy_loader.attach_stub(__name__, __file__)

@@ -42,9 +42,9 @@ def course(file: Path) -> dict[str, Any]:
         for name in OBSERVED:
             numbers[f"{split} {name}"] = [line.get(f"{split}.{name}") for line in metrics]
     for method in WAYS:
-        rows = [row for row in record["when"] if row["method"] == method]
+        rows = [row for row in record["by_epoch"] if row["method"] == method]
         numbers[method] = {key: [row[key] for row in rows] for key in ("share", "share_by_class", "clp")}
-    plain = [row for row in record["when"] if row["method"] == "k-means"]
+    plain = [row for row in record["by_epoch"] if row["method"] == "k-means"]
     numbers["oracle"] = [row["oracle"] for row in plain]
     numbers["predicted"] = {name: [row["predicted"][name] for row in plain] for name in plain[0]["predicted"]}
     return numbers

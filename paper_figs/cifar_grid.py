@@ -51,7 +51,7 @@ def compute(jobs: int, seed: int) -> dict[str, Any]:
 def _scores(run: dict[str, Any]) -> list[float]:
     """A run's numbers, in the order of the panels."""
     found = [
-        next(row["share"] for row in run["how much"] if wanted.items() <= row.items())
+        next(row["share"] for row in run["by_view"] if wanted.items() <= row.items())
         for wanted in FOUND.values()
     ]
     return [run["accuracy"][VIEW], run["last"]["test.fine_share"], *found]

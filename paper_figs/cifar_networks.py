@@ -52,7 +52,7 @@ def _scores(runs: list[dict[str, Any]], view: str) -> dict[str, list[float]]:
     rows = [
         row
         for run in runs
-        for row in run.get("how much", [])
+        for row in run.get("by_view", [])
         if (row["view"], row["stages"]) == (view, STAGES)
     ]
     scores = {method: [row["clp"] for row in rows if row["method"] == method] for method in WAYS}

@@ -21,9 +21,9 @@ import math
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from importlib.resources.abc import Traversable
 from itertools import product
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ WORDS = {str: "text", bool: "true or false", int: "an integer", float: "a number
 ACCEPTED = {str: str, bool: bool, int: Integral, float: Real}
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Traversable) -> dict[str, Any]:
     """The content of a TOML file; raises ValueError, with the file's name, for anything else."""
     try:
         return tomllib.loads(path.read_text())

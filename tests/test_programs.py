@@ -167,7 +167,7 @@ ERRORS = [
     (["predict", "--dynamics", "jump"], "dynamics must be one of descent, flow; got 'jump'"),
     (["measure", "nothing.npz"], "no file nothing.npz"),
     (["measure"], "measure needs files of features, or --model with --layer"),
-    (["train", "nothing.toml", "--data", "digits"], "nothing.toml: No such file or directory"),
+    (["train", "nothing.toml", "--data", "digits"], "no file nothing.toml, and no recipe of that name"),
     (["sims", "sweep", "nothing.toml"], "nothing.toml: No such file or directory"),
     (["figures", "nothing"], "figure names must be among prediction_fashion_mnist, prediction, "),
 ]

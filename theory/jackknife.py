@@ -27,9 +27,8 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from finegrain.theory.moments import Moments, MomentsAccumulator
-from finegrain.theory.pairs import host
 from finegrain.theory.tools import checks
-from finegrain.theory.tools.arrays import Array
+from finegrain.theory.tools.arrays import Array, host
 
 
 class GroupedMoments:

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from finegrain.theory.moments import Moments
-from finegrain.theory.pairs import host
 from finegrain.theory.tools import checks
-from finegrain.theory.tools.arrays import Array
+from finegrain.theory.tools.arrays import Array, host
 from finegrain.theory.tools.brief import brief
 
 
@@ -123,7 +122,7 @@ class Mixture:
             shape: of the Gaussians in the search, "full" or "spherical"; the first finds the components of a true
                 mixture. The covariances of the result are full either way.
             directions: (d, q), to look for components in x @ directions alone, the moments being those of all of x.
-                Full in `class_mean_directions`, and spherical in all of x, are what predicts networks
+                Full in `mean_span_basis`, and spherical in all of x, are what predicts networks
                 (docs/results/prediction.md).
             seed: of k-means.
             progress: show a bar with the time left.
@@ -189,7 +188,7 @@ class Mixture:
         return (t.T * self.moments.weights) @ self.moments.means
 
 
-def class_mean_directions(moments: Moments) -> Array:
+def mean_span_basis(moments: Moments) -> Array:
     """Orthonormal basis (d, q) of the span of the centred class means, q <= C - 1."""
     centred = moments.means - moments.weights @ moments.means
     _, values, right = np.linalg.svd(centred, full_matrices=False)

@@ -13,6 +13,8 @@ theory/pairs.py; all of its functions are also names of this module.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,6 @@ from finegrain.theory.moments import Moments
 from finegrain.theory.pairs import (
     bisector_accuracy,
     class_distances,
-    host,
     inside,
     lda_accuracy,
     mahalanobis,
@@ -34,8 +35,11 @@ from finegrain.theory.pairs import (
     two_means_accuracy,
 )
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import host
 
 __all__ = [
+    "OBSERVABLES",
+    "Observable",
     "bisector_accuracy",
     "cdnv",
     "class_distances",
@@ -51,6 +55,7 @@ __all__ = [
     "nc1_trace_ratio",
     "nc3",
     "nc4",
+    "observable",
     "separation",
     "table",
     "two_means_accuracy",
@@ -263,7 +268,51 @@ def nc3(moments: Moments, classifier: Any) -> float:
     return float(xp.linalg.vector_norm(weights / size - centred / xp.linalg.vector_norm(centred)))
 
 
-def table(moments: Moments, coarse_map: ArrayLike) -> dict[str, float]:
+@dataclass(frozen=True)
+class Observable:
+    """A function of Moments, and what must be known of it where many are computed side by side.
+
+    Attributes:
+        function: of this module
+        largest: the end of its range, which begins at 0
+        over: the "labels" that the Moments carry, the fine classes inside "coarse" ones, "pairs" of classes (a matrix
+            where no coarse map is given), or a "classifier" beside the Moments
+    """
+
+    function: Callable[..., Any]
+    largest: float
+    over: str
+
+
+OBSERVABLES = {
+    "fine_share": Observable(fine_share, 1.0, "coarse"),
+    "nc1": Observable(nc1, np.inf, "labels"),
+    "nc1_trace_ratio": Observable(nc1_trace_ratio, np.inf, "labels"),
+    "cdnv": Observable(cdnv, np.inf, "labels"),
+    "vci": Observable(vci, 1.0, "labels"),
+    "equinorm": Observable(equinorm, np.inf, "labels"),
+    "equiangularity": Observable(equiangularity, 1.0, "labels"),
+    "etf_error": Observable(etf_error, np.sqrt(2), "labels"),
+    "class_distance": Observable(class_distances, np.inf, "pairs"),
+    "separation": Observable(separation, np.inf, "pairs"),
+    "mahalanobis": Observable(mahalanobis, np.inf, "pairs"),
+    "lda_accuracy": Observable(lda_accuracy, 1.0, "pairs"),
+    "bisector_accuracy": Observable(bisector_accuracy, 1.0, "pairs"),
+    "two_means_accuracy": Observable(two_means_accuracy, 1.0, "pairs"),
+    "nc3": Observable(nc3, 2.0, "classifier"),
+    "nc4": Observable(nc4, 1.0, "classifier"),
+}
+
+
+def observable(entry: str) -> Observable:
+    """The observable behind an entry of `table`, such as "vci_coarse" or "fine_share[2]", or a function's name."""
+    name = entry.partition("[")[0].removesuffix("_coarse").removesuffix("_fine")
+    return next(o for key, o in OBSERVABLES.items() if name in (key, o.function.__name__))
+
+
+def table(
+    moments: Moments, coarse_map: ArrayLike, *, without: Collection[str] = ("two_means_accuracy",)
+) -> dict[str, float]:
     """Every scalar observable that these Moments define, by name: what predicted-against-observed tables
     hold.
 
@@ -272,18 +321,21 @@ def table(moments: Moments, coarse_map: ArrayLike) -> dict[str, float]:
     of the same coarse class "class_distance", "separation", "mahalanobis", "lda_accuracy",
     "bisector_accuracy". What is undefined (one class, equal means, no variance, a kind that does not serve)
     or infinite is left out.
+
+    Args:
+        without: names in OBSERVABLES to leave out; by default the one that takes an iteration per pair.
     """
     coarse = moments.pool(coarse_map)
     calls: dict[str, Any] = {"fine_share": lambda: fine_share(moments, coarse_map)}
     between, within = _variances(moments, coarse_map)
     for k in np.flatnonzero(between + within > 0).tolist():
         calls[f"fine_share[{k}]"] = lambda k=k: between[k] / (between[k] + within[k])
-    for f in (nc1, nc1_trace_ratio, cdnv, vci, equinorm, equiangularity, etf_error):
-        calls[f"{f.__name__}_coarse"] = lambda f=f: f(coarse)
-        calls[f"{f.__name__}_fine"] = lambda f=f: f(moments)
-    calls["class_distance"] = lambda: class_distances(moments, coarse_map)
-    for pair in (separation, mahalanobis, lda_accuracy, bisector_accuracy):
-        calls[pair.__name__] = lambda pair=pair: pair(moments, coarse_map)
+    for name, entry in OBSERVABLES.items():
+        if entry.over == "labels":
+            calls[f"{name}_coarse"] = lambda f=entry.function: f(coarse)
+            calls[f"{name}_fine"] = lambda f=entry.function: f(moments)
+        if entry.over == "pairs" and name not in without:
+            calls[name] = lambda f=entry.function: f(moments, coarse_map)
     defined: dict[str, float] = {}
     for name, call in calls.items():
         try:

@@ -18,14 +18,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_numpy_array, to_device
+from array_api_compat import array_namespace, device
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from finegrain.theory import gaussian
 from finegrain.theory.moments import Moments, PooledCovariance
 from finegrain.theory.tools import checks
-from finegrain.theory.tools.arrays import Array, Index
+from finegrain.theory.tools.arrays import Array, Index, host
 
 Kernel = Callable[[Moments, Index, Index], Array]  # values (P,) of the pairs (first, second)
 
@@ -272,11 +272,6 @@ def _rescaled(moments: Moments) -> tuple[Moments, float]:
     return Moments._trusted(moments.weights, moments.means * factor, scaled), factor
 
 
-def host(array: Any) -> Array:
-    """A float64 NumPy array, for what scipy computes; no copy on the CPU."""
-    return np.asarray(array if is_numpy_array(array) else np.from_dlpack(to_device(array, "cpu")))
-
-
 def _mahalanobis(moments: Moments, first: Index, second: Index) -> Array:
     xp, deltas = array_namespace(moments.means), _deltas(moments, first, second)
     covariances = _pair_covariances(moments, first, second)
@@ -300,16 +295,30 @@ def _two_means(delta: Array, covariance: Array, steps: int = 2000) -> float:
 def _lloyd(n: Array, delta: Array, covariance: Array, steps: int) -> tuple[float, float]:
     """(||m||, accuracy) where the iteration from the unit normal n ends."""
     for _ in range(steps):
-        a, spread = n @ delta / 2, covariance @ n
-        s = np.sqrt(np.clip(n @ spread, 0.0, None))
+        m, a, s = lloyd_step(n, delta, covariance)
         if s == 0:
             return float(np.abs(a)), 1.0 if a else 0.5
-        m = delta * (0.5 - ndtr(-a / s)) + np.sqrt(2 / np.pi) * np.exp(-((a / s) ** 2) / 2) * spread / s
         size = np.linalg.norm(m)
         last, n = n, m / size
         if np.linalg.norm(n - last) < 1e-13:
             break
     return float(size), float(ndtr(np.abs(a) / s))
+
+
+def lloyd_step(n: Array, delta: Array, covariance: Array) -> tuple[Array, Any, Any]:
+    """One step of population 2-means on two equal Gaussian classes: the next centre m (d,), and a and s of the split.
+
+    The split has the unit normal n (d,), goes through the midpoint and ends in centres +-m about it:
+
+        m = (delta/2) (1 - 2 Phi(-a/s)) + 2 phi(a/s) Cov n/s,   a = n.delta/2,   s^2 = n^T Cov n
+
+    Without extent along n, s = 0, a class lies on one side: m = (delta/2) sign(a).
+    """
+    image = covariance @ n
+    a, s = n @ delta / 2, np.sqrt(np.clip(n @ image, 0.0, None))
+    if s == 0:
+        return delta / 2 * np.sign(a), a, s
+    return delta * (0.5 - ndtr(-a / s)) + np.sqrt(2 / np.pi) * np.exp(-((a / s) ** 2) / 2) * image / s, a, s
 
 
 def _same_sign(x: Array, y: Array, xx: Array, yy: Array, xy: Array) -> Array:

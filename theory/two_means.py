@@ -31,7 +31,7 @@ STILL = 1e-13  # change of the unit normal at which the iteration has come to re
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class HalfSpace:
     """The half-space {normal.x > threshold}, with a unit normal (d,); gain as in the module's docstring."""
 
     normal: Array
@@ -53,7 +53,7 @@ class Split:
         return float(max(share, 1 - share))
 
 
-def two_means(mixture: Mixture) -> Split:
+def two_means(mixture: Mixture) -> HalfSpace:
     """The population's best split in two clusters, whatever its classes.
 
     Lloyd's iteration starts from splits through the mean along three principal axes, the differences of the fine class
@@ -75,7 +75,7 @@ def two_means(mixture: Mixture) -> Split:
     return max(ends, key=lambda end: end.gain)
 
 
-def lloyd(mixture: Mixture, normal: Array, threshold: float, steps: int = STEPS) -> Split:
+def lloyd(mixture: Mixture, normal: Array, threshold: float, steps: int = STEPS) -> HalfSpace:
     """Where Lloyd's iteration ends from a split, or is after `steps` steps; an empty side ends it with gain 0."""
     moments = mixture.moments
     mean = moments.weights @ moments.means
@@ -84,33 +84,33 @@ def lloyd(mixture: Mixture, normal: Array, threshold: float, steps: int = STEPS)
         shares, first = _above(moments, normal, threshold)
         mass = float(moments.weights @ shares)
         if not 0 < mass < 1:
-            return Split(normal, threshold)
+            return HalfSpace(normal, threshold)
         high, low = first / mass, (mean - first) / (1 - mass)
         size = float(np.linalg.norm(high - low))
         if size == 0:
-            return Split(normal, threshold)
+            return HalfSpace(normal, threshold)
         last, normal = normal, (high - low) / size
         moved, threshold = threshold, float(normal @ (high + low) / 2)
         gain = mass * (1 - mass) * size**2
         if np.linalg.norm(normal - last) < STILL and abs(threshold - moved) < STILL * size:
             break
-    return Split(normal, threshold, gain)
+    return HalfSpace(normal, threshold, gain)
 
 
-def bisector(mixture: Mixture) -> Split:
+def bisector(mixture: Mixture) -> HalfSpace:
     """The split of two fine classes by the nearer of their means; raises ValueError for equal means."""
     _need_two(mixture)
     first, second = mixture.fine_moments.means
-    return _split(first - second, (first + second) / 2, 0.0)
+    return _half_space(first - second, (first + second) / 2, 0.0)
 
 
-def discriminant(mixture: Mixture) -> Split:
+def discriminant(mixture: Mixture) -> HalfSpace:
     """The split of two fine classes by linear discriminant analysis, with their weights as priors."""
     _need_two(mixture)
     fine = mixture.fine_moments
     first, second = fine.means
     normal = np.linalg.pinv(fine.within, hermitian=True) @ (first - second)
-    return _split(normal, (first + second) / 2, float(np.log(fine.weights[1] / fine.weights[0])))
+    return _half_space(normal, (first + second) / 2, float(np.log(fine.weights[1] / fine.weights[0])))
 
 
 def one_coarse_class(mixture: Mixture, coarse: int) -> Mixture:
@@ -141,12 +141,12 @@ def _above(moments: Moments, normal: Array, threshold: float) -> tuple[Array, Ar
     return shares, (weights * shares) @ moments.means + (weights * density) @ images
 
 
-def _split(normal: Array, point: Array, tilt: float) -> Split:
+def _half_space(normal: Array, point: Array, tilt: float) -> HalfSpace:
     """normal.(x - point) > tilt, the normal scaled to length 1."""
     size = float(np.linalg.norm(normal))
     if size == 0:
         raise ValueError("mixture must have fine classes of different means, got equal ones")
-    return Split(normal / size, float(normal @ point + tilt) / size)
+    return HalfSpace(normal / size, float(normal @ point + tilt) / size)
 
 
 def _need_two(mixture: Mixture) -> None:

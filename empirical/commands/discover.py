@@ -73,8 +73,7 @@ def discover(
 
     With --data a two-layer network is trained on the coarse labels, and the fine ones only say how many were right.
     """
-    from finegrain.empirical.hidden_classes.discover import discover as find
-    from finegrain.empirical.hidden_classes.discover import write
+    from finegrain.empirical.hidden_classes import discover
     from finegrain.sims.run_folder import environment, hold
     from finegrain.theory.tools.files import writable_folder
 
@@ -91,11 +90,13 @@ def discover(
         given = _from_files(features, labels, classifier, images)
     else:
         given, details["coarse_test_accuracy"] = _from_training(str(data), root, map_, width, steps, seed)
-    found = find(given.features, given.coarse, given.classifier, alpha=alpha, seed=seed, progress=True)
+    found = discover.discover(
+        given.features, given.coarse, given.classifier, alpha=alpha, seed=seed, progress=True
+    )
     if given.fine is not None:
         details["right"] = _right(found, given.fine)
     with hold(folder, wait=True):  # the files of two processes are not mixed
-        paths = write(found, folder, given.names, **details)
+        paths = discover.write(found, folder, given.names, **details)
         if given.images is not None:
             from finegrain.empirical.hidden_classes.contact_sheet import draw
             from finegrain.sims.plotting import save
@@ -147,15 +148,12 @@ def _from_training(
 
     images = load(data, root, cache=default_folder(), progress=True)
     network = train_on_coarse_labels(images, map_, width=width, steps=steps, seed=seed, progress=True)
-    names = [str(k) for k in range(network.coarse.max() + 1)]
-    hidden = Inputs(
-        network.features, network.coarse, names, network.classifier, images.train_x, images.train_y
-    )
-    return hidden, network.test_accuracy
+    taught = network.features, network.coarse, network.coarse_names, network.classifier
+    return Inputs(*taught, images.train_x, images.train_y), network.test_accuracy
 
 
 def _right(found: Discovery, fine: NDArray[np.int64]) -> dict[str, Any]:
-    from finegrain.empirical.hidden_classes.recovery import match
+    from finegrain.empirical.hidden_classes.score import match
 
     named = match(found.clusters, found.coarse, fine)
     return {"share": named.share, "share_by_class": named.share_by_class.tolist()}

@@ -59,14 +59,14 @@ def measure(
 ) -> None:
     """Every observable of your own features, with confidence intervals, a figure sheet and a JSON."""
     from finegrain.empirical import distributed
-    from finegrain.empirical.measurement.measure import measure as measured
+    from finegrain.empirical.measurement import measure
     from finegrain.empirical.readers.hooks import model_batches
     from finegrain.theory.tools.files import writable_folder
 
     if bool(features) == bool(model):
         raise ValueError("measure needs files of features, or --model with --layer, and not both")
     folder = writable_folder(out)
-    result = measured(
+    result = measure.measure(
         features or model_batches(str(model), layer),
         labels or None,
         coarse_map=coarse_map,

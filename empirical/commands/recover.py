@@ -16,21 +16,21 @@ from finegrain.theory.tools.files import to_json, writable_folder, write_atomic
 
 EXAMPLES = """
 Examples:\n
-  finegrain recover configs/cifar.toml --data images:PATH\n
-  finegrain recover configs/cifar_grid.toml --data images:PATH --glance --json grid.json\n
+  finegrain recover cifar --data images:PATH\n
+  finegrain recover cifar_grid --data images:PATH --glance --json grid.json\n
 """
 
 
 def recover(
     recipes: Annotated[
-        Path, typer.Argument(help="A recipe file; a run that train has not finished is trained first.")
+        Path, typer.Argument(help="As for train; a run that train has not finished is trained first.")
     ],
     data: Annotated[str, typer.Option(help="As for train.")],
     root: Annotated[Path | None, typer.Option(help="As for train.")] = None,
     out: Annotated[Path, typer.Option(help="Where train put its runs.")] = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     glance: Annotated[
-        bool, typer.Option(help="How much alone, from part of the training images, for many runs.")
+        bool, typer.Option(help="By view alone, from part of the training images, for many runs.")
     ] = False,
     images: Annotated[
         int | None,
@@ -48,7 +48,7 @@ def recover(
     and of FILE; the exit status then is 2.
     """
     # Torch and scikit-learn load here, not for --help.
-    from finegrain.empirical.hidden_classes import report as recovery_report
+    from finegrain.empirical.hidden_classes import report
     from finegrain.empirical.networks.recipe import read_recipes
     from finegrain.empirical.networks.training import Diverged
     from finegrain.empirical.readers.data import load
@@ -60,20 +60,20 @@ def recover(
     for folder in (out, *([json_file.parent] if json_file else [])):
         writable_folder(folder)  # refused before the work, not after
     dataset = load(data, root, cache=default_folder(), progress=True)
-    report, file = recovery_report.study, "recovery.json"
+    write, file = report.whole, "recovery.json"
     if glance:
-        report, file = partial(recovery_report.glance, images=images or recovery_report.BESIDE), "glance.json"
+        write, file = partial(report.glance, images=images or report.BESIDE), "glance.json"
     reports, diverged = [], []
     for name, recipe in runs:
         try:
-            reports.append(report(dataset, recipe, out / name, device=device, jobs=jobs, progress=True))
+            reports.append(write(recipe, dataset, out / name, device=device, jobs=jobs, progress=True))
             console.print(f"written: {out / name / file}", markup=False, soft_wrap=True)
         except Diverged as error:
             console.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
             diverged.append(name)
-    console.print(_table(recovery_report.summary(reports), recovery_report.WAY, recovery_report.SCORES))
+    console.print(_table(report.summary(reports), report.WAY, report.SCORES))
     if json_file:
-        write_atomic(json_file, to_json(recovery_report.together(reports)))
+        write_atomic(json_file, to_json(report.together(reports)))
         console.print(f"written: {json_file}", markup=False, soft_wrap=True)
     if diverged:
         raise RuntimeError(f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}")

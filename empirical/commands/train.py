@@ -11,14 +11,19 @@ from finegrain.theory.tools.console import console
 
 EXAMPLES = """
 Examples:\n
-  finegrain train configs/cifar.toml --data images:PATH\n
-  finegrain train configs/gpu_resnet18.toml --data cifar10:PATH --steps 2 --device cpu\n
-  torchrun --nproc-per-node 8 -m finegrain train configs/gpu_resnet18.toml --data cifar10:PATH\n
+  finegrain train cifar --data images:PATH\n
+  finegrain train gpu_resnet18 --data cifar10:PATH --steps 2 --device cpu\n
+  torchrun --nproc-per-node 8 -m finegrain train mine.toml --data cifar10:PATH\n
 """
 
 
 def train(
-    recipes: Annotated[Path, typer.Argument(help="A recipe file, such as configs/cifar.toml.")],
+    recipes: Annotated[
+        Path,
+        typer.Argument(
+            help="A recipe file, or the name of one in the package: cifar, cifar100, gpu_resnet18, ..."
+        ),
+    ],
     data: Annotated[
         str,
         typer.Option(
@@ -41,9 +46,8 @@ def train(
     A run that diverges does not keep the others from being trained; the exit status then is 2.
     """
     # Torch loads here, not for --help.
+    from finegrain.empirical.networks import training
     from finegrain.empirical.networks.recipe import read_recipes
-    from finegrain.empirical.networks.training import Diverged
-    from finegrain.empirical.networks.training import train as train_one
     from finegrain.empirical.readers.data import load
     from finegrain.empirical.readers.image_cache import default_folder
     from finegrain.theory.tools.files import writable_folder
@@ -55,9 +59,9 @@ def train(
     for i, (name, recipe) in enumerate(runs, 1):
         console.print(f"[{i}/{len(runs)}] {name}", markup=False, highlight=False)
         try:
-            train_one(images, recipe, out / name, device=device, steps=steps, progress=True)
+            training.train(recipe, images, out / name, device=device, steps=steps, progress=True)
             console.print(f"written: {out / name}", markup=False, highlight=False, soft_wrap=True)
-        except Diverged as error:
+        except training.Diverged as error:
             console.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
             diverged.append(name)
     if diverged:

@@ -2,7 +2,7 @@
 
 Only coarse labels and features come in. For each class: is there hidden structure, how many subclasses, which samples,
 how sure? T18 says where to look, off the classifier's row space or, without a classifier, off the span of the coarse
-class means; `subclasses` says what is there, against a test of "no structure".
+class means; `splits` says what is there, against a test of "no structure".
 
 Source: this project, T18.
 """
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from finegrain.empirical.hidden_classes.recovery import checked, class_mean_directions, off_classifier
+from finegrain.empirical.hidden_classes.look import centred_class_means, checked, off_classifier
 from finegrain.empirical.hidden_classes.splits import Split, find_subclasses
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.arrays import Labels
@@ -60,7 +60,7 @@ class Discovery:
 
     @property
     def clusters(self) -> Labels:
-        """(N,) one number for all: class 0's subclasses first, then class 1's, as `recovery.cluster` counts them."""
+        """(N,) one number for all: class 0's subclasses first, then class 1's, as `cluster.cluster` counts them."""
         counts = self.counts
         return (np.cumsum(counts) - counts)[self.coarse] + self.subclass
 
@@ -115,13 +115,13 @@ def discover(
         raise ValueError(f"alpha must be in (0, 1), got {alpha}")
     if classifier is None and y.max() == 0:
         raise ValueError("coarse must have at least 2 classes where no classifier is given, got 1")
-    x = off_classifier(x, class_mean_directions(x, y) if classifier is None else classifier)
+    x = off_classifier(x, centred_class_means(x, y) if classifier is None else classifier)
     subclass, confidence, tests = np.empty(len(y), dtype=np.int64), np.empty(len(y)), []
     for k in tracked(range(y.max() + 1), "classes", total=int(y.max()) + 1, show=progress):
         members = np.flatnonzero(y == k)
-        found = find_subclasses(x[members], alpha=alpha, seed=seed)
-        subclass[members], confidence[members] = found.subclass, found.confidence
-        tests.append(found.tests)
+        hidden = find_subclasses(x[members], alpha=alpha, seed=seed)
+        subclass[members], confidence[members] = hidden.subclass, hidden.confidence
+        tests.append(hidden.tests)
     return Discovery(y, subclass, confidence, tuple(tests), alpha)
 
 

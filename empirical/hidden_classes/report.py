@@ -1,10 +1,10 @@
 """All that a trained run tells of its hidden classes, in one JSON file, and its representation beside it.
 
-recovery.json                how much, where, when (study.py), accuracies, metrics of training
+recovery.json                rows by view, by place and by epoch (study.py), accuracies, metrics of training
 representation.safetensors   of all images, as they are, with fine labels and classifier
 moments.safetensors          of the test images' representation, one entry a fine class, in float32
 
-Of many runs a glance does: glance.json, how much, by default from 10,000 training images.
+Of many runs a glance does: glance.json, the rows by view, by default from 10,000 training images.
 """
 
 from __future__ import annotations
@@ -20,28 +20,27 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 from scipy.stats import t as student
 
-from finegrain.empirical.hidden_classes import study as hidden_classes
+from finegrain.empirical.hidden_classes import look, study
 from finegrain.empirical.networks.recipe import Recipe
 from finegrain.empirical.networks.representation import Features, classifier_of
 from finegrain.empirical.networks.training import Trained, train
 from finegrain.empirical.readers.data import Dataset
 from finegrain.sims.run_folder import environment, hold
 from finegrain.theory.moments import Moments
-from finegrain.theory.tools.console import tracked
 from finegrain.theory.tools.files import to_json, write_atomic
 
 Report = dict[str, Any]
 
 # Training images for the rows that stand beside: earlier stages, pixels, the untrained network.
 BESIDE = 10_000
-WAY = ("view", "stages", "method")  # what tells rows of "how much" apart
+WAY = ("view", "stages", "method")  # what tells rows by view apart
 SCORES = ("share", "clp", "oracle", "clp_in_class", "oracle_in_class")
 DRAWN = 1000  # test images of one coarse class that the t-SNE figure shows
 
 
-def study(
-    data: Dataset,
+def whole(
     recipe: Recipe,
+    data: Dataset,
     folder: Path,
     *,
     device: str = "auto",
@@ -52,34 +51,28 @@ def study(
 
     `jobs` processes cluster and probe. A run on fine labels is a baseline: its accuracies alone are reported.
     """
-    trained = train(data, recipe, folder, device=device, progress=progress)
-    pixels = _pixels(data, recipe)
-    views = {
-        split: hidden_classes.views(trained.network, images, pixels=pixels)
+    trained = train(recipe, data, folder, device=device, progress=progress)
+    shown = {
+        split: look.views(trained.network, images, pixels=trained.pixels)
         for split, images in trained.images.items()
     }
-    report = _heading(data, recipe, trained)
-    report["accuracy"] = hidden_classes.accuracies(trained, recipe, views["test"])
+    report = _heading(trained)
+    report["accuracy"] = study.accuracies(trained, shown["test"])
     if recipe.labels == "coarse":
         fine = data.train_y, data.test_y
-        report["how much"] = hidden_classes.how_much(
-            trained, views["train"], views["test"], fine, recipe.seed, jobs
-        )
-        raw = (data.train_x, data.test_x)
-        report["where"] = hidden_classes.where(
-            trained, trained.network_at(0), raw, BESIDE, recipe.seed, pixels, jobs
-        )
-        report["when"] = _when(trained, recipe, progress)
-        report["drawn"] = _drawn(views["test"]["as is"][0], data.test_y, trained.coarse_map, recipe.seed)
+        report["by_view"] = study.by_view(trained, shown["train"], shown["test"], fine, jobs)
+        report["by_place"] = study.by_place(trained, BESIDE, jobs)
+        report["by_epoch"] = study.by_epoch(trained, progress)
+        report["drawn"] = _drawn(shown["test"]["as is"][0], data.test_y, trained.coarse_map, recipe.seed)
     with hold(folder, wait=True):  # the files of two processes are not mixed
-        _write_arrays(data, folder, trained, views)
+        _write_arrays(folder, trained, shown)
         write_atomic(folder / "recovery.json", to_json(report))
     return report
 
 
 def glance(
-    data: Dataset,
     recipe: Recipe,
+    data: Dataset,
     folder: Path,
     *,
     images: int = BESIDE,
@@ -87,40 +80,34 @@ def glance(
     jobs: int = 1,
     progress: bool = False,
 ) -> Report:
-    """How much alone, from so many training images, for tables of many runs; written as glance.json.
+    """The rows by view alone, from so many training images, for tables of many runs; written as glance.json.
 
     Raises:
         ValueError: too few images to hold every class, before anything is trained; and as `train`.
     """
-    chosen = hidden_classes.some(len(data.train_x), images, recipe.seed)
+    chosen = study.random_subset(len(data.train_x), images, recipe.seed)
     if (missing := data.num_fine - np.unique(data.train_y[chosen]).size) > 0:
         raise ValueError(
             f"images must be so many that every class is among them, got {images}: {missing} have none"
         )
-    trained = train(data, recipe, folder, device=device, progress=progress)
-    pixels = _pixels(data, recipe)
-    test = hidden_classes.views(trained.network, trained.images["test"], pixels=pixels)
-    report = _heading(data, recipe, trained)
-    report["accuracy"] = hidden_classes.accuracies(trained, recipe, test)
+    trained = train(recipe, data, folder, device=device, progress=progress)
+    test = look.views(trained.network, trained.images["test"], pixels=trained.pixels)
+    report = _heading(trained)
+    report["accuracy"] = study.accuracies(trained, test)
     if recipe.labels == "coarse":
-        seen = hidden_classes.views(trained.network, trained.images["train"], chosen, pixels)
+        seen = look.views(trained.network, trained.images["train"], chosen, trained.pixels)
         fine = data.train_y[chosen], data.test_y
-        report["how much"] = hidden_classes.how_much(trained, seen, test, fine, recipe.seed, jobs)
+        report["by_view"] = study.by_view(trained, seen, test, fine, jobs)
     with hold(folder, wait=True):
         write_atomic(folder / "glance.json", to_json(report))
     return report
 
 
-def _pixels(data: Dataset, recipe: Recipe) -> int:
-    """The resolution that the network was last trained on: at another one it is another network."""
-    return recipe.pixels(recipe.epochs - 1, data.train_x.shape[1])
-
-
-def _heading(data: Dataset, recipe: Recipe, trained: Trained) -> Report:
+def _heading(trained: Trained) -> Report:
     return {
-        "recipe": asdict(recipe),
-        "images": data.name.partition(":")[0],
-        "class_names": list(data.class_names),
+        "recipe": asdict(trained.recipe),
+        "images": trained.data.name.partition(":")[0],
+        "class_names": list(trained.data.class_names),
         "coarse_map": trained.coarse_map.tolist(),
         "metrics": trained.metrics,
         "environment": environment(),
@@ -135,7 +122,7 @@ def _device(trained: Trained) -> str:
 
 
 def summary(reports: list[Report]) -> list[dict[str, Any]]:
-    """Rows of "how much": means over the runs of each coarse map, with 95 % intervals (NaN for one run).
+    """Rows by view: means over the runs of each coarse map, with 95 % intervals (NaN for one run).
 
     "ratio" is the mean CLP over the mean accuracy of the runs on fine labels, None without such runs.
     """
@@ -145,8 +132,8 @@ def summary(reports: list[Report]) -> list[dict[str, Any]]:
         if report["recipe"]["labels"] == "fine":
             for view, accuracy in report["accuracy"].items():
                 baseline[view].append(accuracy)
-        for found in report.get("how much", []):
-            groups[report["recipe"]["map"], *(found[key] for key in WAY)].append(found)
+        for row in report.get("by_view", []):
+            groups[report["recipe"]["map"], *(row[key] for key in WAY)].append(row)
     rows: list[dict[str, Any]] = []
     for (name, *way), members in groups.items():
         numbers: dict[str, Any] = {}
@@ -160,8 +147,8 @@ def summary(reports: list[Report]) -> list[dict[str, Any]]:
 
 
 def together(reports: list[Report]) -> dict[str, Any]:
-    """Of every run the recipe, accuracy, last metrics and how much was recovered; what they share but once."""
-    kept = ("recipe", "coarse_map", "accuracy", "how much")
+    """Of every run the recipe, accuracy, last metrics and rows by view; what they share but once."""
+    kept = ("recipe", "coarse_map", "accuracy", "by_view")
     common = ("images", "class_names", "environment", "device")
     shared = {name: reports[0][name] for name in common} if reports else {}
     runs = [{n: r[n] for n in kept if n in r} | {"last": r["metrics"][-1]} for r in reports]
@@ -174,15 +161,6 @@ def _interval(values: list[float]) -> tuple[float, float]:
     if n < 2:
         return float(np.mean(values)), float("nan")
     return float(np.mean(values)), float(student.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-
-
-def _when(trained: Trained, recipe: Recipe, progress: bool) -> list[dict[str, Any]]:
-    rows = []
-    measured = [int(line["epoch"]) for line in trained.metrics]
-    for epoch in tracked(measured, "recovery along training", show=progress):
-        found = hidden_classes.when(trained.checkpoint(epoch), trained.coarse_map, recipe.seed)
-        rows += [{"epoch": epoch} | row for row in found]
-    return rows
 
 
 def _drawn(
@@ -199,13 +177,11 @@ def _drawn(
 
 
 def _write_arrays(
-    data: Dataset,
-    folder: Path,
-    trained: Trained,
-    views: dict[str, dict[str, tuple[Features, Features]]],
+    folder: Path, trained: Trained, shown: dict[str, dict[str, tuple[Features, Features]]]
 ) -> None:
+    data = trained.data
     fine = {"train": data.train_y, "test": data.test_y}
-    plain = {split: x["as is"][0] for split, x in views.items()}
+    plain = {split: x["as is"][0] for split, x in shown.items()}
     arrays: dict[str, NDArray[Any]] = {f"{s}.as is": x for s, x in plain.items()}
     arrays |= {f"fine.{split}": y for split, y in fine.items()}
     arrays |= {"classifier": classifier_of(trained.network), "coarse_map": trained.coarse_map}

@@ -30,7 +30,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finegrain.empirical.hidden_classes.recovery import COMPONENTS, mixture_components, unit_norm
+from finegrain.empirical.hidden_classes.cluster import COMPONENTS, mixture_components
+from finegrain.empirical.hidden_classes.look import unit_norm
 from finegrain.theory.dip import p_value
 from finegrain.theory.tools.arrays import Array, Floats, Labels
 
@@ -118,7 +119,7 @@ def _grow(
 def _cut(x: Floats, seed: int) -> Labels:
     """Sides (n,) of features (n, D): two Gaussians with full covariances, from the partitions of k-means.
 
-    Not fitted to the end from random starts, as recovery.mixture_clusters is: of few samples the likeliest two may be
+    Not fitted to the end from random starts, as cluster.mixture_clusters is: of few samples the likeliest two may be
     one around the other, and parts of such a cut are cut again (docs/results/discover.md).
     """
     from sklearn.mixture import GaussianMixture
@@ -144,13 +145,13 @@ def split_p_value(
     if len(x) < FEWEST:
         return 1.0
     rng = np.random.default_rng([seed, len(x)])
-    found: list[float] = []
+    p_values: list[float] = []
     for _ in range(SPLITS):
         choose, test = np.split(rng.permutation(x), [len(x) // CHOOSERS])
-        found.append(p_value(test @ direction(choose, seed)))
-        if sum(p >= 0.5 for p in found) > SPLITS / 2:
+        p_values.append(p_value(test @ direction(choose, seed)))
+        if sum(p >= 0.5 for p in p_values) > SPLITS / 2:
             break  # too little evidence to go on for; to stop at any number is allowed
-    return combine(found)
+    return combine(p_values)
 
 
 def direction(x: Floats, seed: int = 0) -> Array:

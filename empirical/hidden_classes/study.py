@@ -1,197 +1,171 @@
-"""What a network trained on coarse labels knows of the classes hidden in them: how much, where, and when.
+"""What a network trained on coarse labels knows of the classes hidden in them: rows by view, by place and by epoch.
 
-    how much   the representation, as it is and averaged over views of an image, alone and beside the stage before
-    where      every stage of the network; beside it raw pixels, their principal components, the untrained network
-    when       the measured subset at every checkpoint, with what T10 predicts from its Moments
+    by_view     the representation, as it is and averaged over views of an image, alone and beside the stage before
+    by_place    every stage of the network; beside it raw pixels, their principal components, the untrained network
+    by_epoch    the measured subset at every checkpoint, with what T10 predicts from its Moments
 
-Each is clustered plainly and in the guided ways of T18, matched, and probed (recovery.py). The number of
+Each is clustered plainly and in the guided ways of T18, matched, and probed (cluster.py, score.py). The number of
 clusters is that of the coarse map; no fine label chooses any setting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from finegrain.empirical.hidden_classes import recovery
-from finegrain.empirical.networks.architectures import Network
-from finegrain.empirical.networks.augment import Images
-from finegrain.empirical.networks.recipe import Recipe
+from finegrain.empirical.hidden_classes.score import cluster_and_probe
 from finegrain.empirical.networks.representation import Features, classifier_of, represent
 from finegrain.empirical.networks.training import Trained
-from finegrain.sims.run_folder import Arrays
+from finegrain.theory import observables
 from finegrain.theory.moments import Moments
-from finegrain.theory.pairs import bisector_accuracy, inside, lda_accuracy, two_means_accuracy
 from finegrain.theory.theorems import where_to_look
 from finegrain.theory.tools.arrays import Labels
+from finegrain.theory.tools.console import tracked
 
 Row = dict[str, Any]
-Arguments = tuple[Any, ...]  # of `recovered`
+Views = Mapping[str, tuple[Features, Features]]  # of look.views
+Name = TypeVar("Name", bound=Hashable)
 
 COMPONENTS = 64  # of the pixels
 
-# What an image's representation is the mean over: (flipped, shift).
-VIEWS = {
-    "as is": ((False, 0),),
-    "mirrored": ((False, 0), (True, 0)),
-    "mirrored and shifted": tuple((flipped, shift) for shift in (0, -1, 1) for flipped in (False, True)),
-}
+
+@dataclass(frozen=True, eq=False)
+class Representation:
+    """What one place of a network, or of the images themselves, makes of the images.
+
+    Attributes:
+        train, test: features (N, d) and fine labels (N,) of training and of test images
+        classifier: weights (K, d) of the layer that reads the features, None where none does
+        before: what the stage before makes of both, (N, d') each, to be looked at as well
+    """
+
+    train: tuple[Features, Labels]
+    test: tuple[Features, Labels]
+    classifier: NDArray[Any] | None = None
+    before: tuple[Features, Features] | None = None
 
 
-def accuracies(
-    trained: Trained, recipe: Recipe, test: dict[str, tuple[Features, Features]]
-) -> dict[str, float]:
-    """Of the network on the test images, on the labels that training saw, from each of `views`."""
-    fine = trained.images["test"].labels.cpu().numpy()
-    wanted = fine if recipe.labels == "fine" else trained.coarse_map[fine]
+def accuracies(trained: Trained, test: Views) -> dict[str, float]:
+    """Of the network on the test images, on the labels that training saw, from each view."""
+    fine = trained.data.test_y
+    wanted = fine if trained.recipe.labels == "fine" else trained.coarse_map[fine]
     rows = classifier_of(trained.network)
     return {view: float(((last @ rows.T).argmax(1) == wanted).mean()) for view, (last, _) in test.items()}
 
 
-def some(images: int, count: int, seed: int) -> Labels:
+def random_subset(images: int, count: int, seed: int) -> Labels:
     """Indices of `count` images drawn at random, or of all where there are fewer, increasing."""
     return np.sort(np.random.default_rng([seed, 2]).permutation(images)[:count])
 
 
-def views(
-    network: Network, images: Images, chosen: Labels | slice = slice(None), pixels: int | None = None
-) -> dict[str, tuple[Features, Features]]:
-    """For each of VIEWS the last stage's pooled output (N, d), the representation, and that of the stage before.
-
-    Args:
-        chosen: indices of the images, all by default.
-        pixels: scale the images to so many on a side first.
-    """
-    wanted = max(VIEWS.values(), key=len)
-    stages = {
-        one: represent(network, images, chosen, flipped=one[0], shift=one[1], pixels=pixels) for one in wanted
-    }
-    return {
-        name: tuple(np.mean([stages[one][-place] for one in members], axis=0) for place in (1, 2))
-        for name, members in VIEWS.items()
-    }
-
-
-def how_much(
-    trained: Trained,
-    train: dict[str, tuple[Features, Features]],
-    test: dict[str, tuple[Features, Features]],
-    fine: tuple[Labels, Labels],
-    seed: int,
-    jobs: int = 1,
+def by_view(
+    trained: Trained, train: Views, test: Views, fine: tuple[Labels, Labels], jobs: int = 1
 ) -> list[Row]:
-    """Rows of recovery for each of `views`, from the last stage and from the last two.
+    """Rows for each view, from the last stage and from the last two.
 
     Args:
-        fine: labels of the training and of the test images.
+        fine: labels of the training and of the test images that `train` and `test` show.
         jobs: processes to work in.
     """
-    rest = trained.coarse_map, classifier_of(trained.network), seed
-    calls: dict[tuple[str, str], Arguments] = {}
+    classifier = classifier_of(trained.network)
+    shown: dict[tuple[str, str], Representation] = {}
     for view in train:
         (x, earlier), (test_x, test_earlier) = train[view], test[view]
-        calls[view, "last"] = (x, fine[0]), (test_x, fine[1]), *rest
-        calls[view, "last two"] = (x, fine[0]), (test_x, fine[1]), *rest, (earlier, test_earlier)
-    found = _side_by_side(calls, jobs)
-    return [{"view": view, "stages": stages} | row for (view, stages), rows in found.items() for row in rows]
+        labelled = (x, fine[0]), (test_x, fine[1])
+        shown[view, "last"] = Representation(*labelled, classifier)
+        shown[view, "last two"] = Representation(*labelled, classifier, (earlier, test_earlier))
+    scored = _side_by_side(shown, trained, jobs)
+    return [{"view": view, "stages": stages} | row for (view, stages), rows in scored.items() for row in rows]
 
 
-def where(
-    trained: Trained,
-    untrained: Network,
-    raw: Sequence[NDArray[np.uint8]],
-    count: int,
-    seed: int,
-    pixels: int | None = None,
-    jobs: int = 1,
-) -> list[Row]:
+def by_place(trained: Trained, count: int, jobs: int = 1) -> list[Row]:
     """Rows for each stage, and for raw pixels, their principal components and the untrained network.
 
     Args:
-        untrained: the network before training.
-        raw: training and test images.
         count: of training images drawn at random, which these rows use; test images are all used.
-        pixels: scale the images that networks see to so many on a side first.
         jobs: processes to work in.
     """
-    chosen = some(len(raw[0]), count, seed)
-    fine = (trained.images["train"].labels.cpu().numpy()[chosen], trained.images["test"].labels.cpu().numpy())
-    stages, first = (
+    data = trained.data
+    chosen = random_subset(len(data.train_x), count, trained.recipe.seed)
+    fine = data.train_y[chosen], data.test_y
+    stages, untrained = (
         (
-            represent(network, trained.images["train"], chosen, pixels=pixels),
-            represent(network, trained.images["test"], pixels=pixels),
+            represent(network, trained.images["train"], chosen, pixels=trained.pixels),
+            represent(network, trained.images["test"], pixels=trained.pixels),
         )
-        for network in (trained.network, untrained)
+        for network in (trained.network, trained.network_at(0))
     )
-    places: dict[str, tuple[Features, ...]] = {
-        f"stage {i + 1}": pair for i, pair in enumerate(zip(*stages, strict=True))
+    places = {f"stage {i + 1}": pair for i, pair in enumerate(zip(*stages, strict=True))}
+    train_pixels, test_pixels = (_pixels(x) for x in (data.train_x[chosen], data.test_x))
+    places["raw pixels"] = train_pixels, test_pixels
+    places[f"{COMPONENTS} principal components"] = _components(train_pixels, test_pixels)
+    places["untrained network"] = untrained[0][-1], untrained[1][-1]
+    read = {f"stage {len(stages[0])}": classifier_of(trained.network)}
+    shown = {
+        place: Representation((x, fine[0]), (test_x, fine[1]), read.get(place))
+        for place, (x, test_x) in places.items()
     }
-    flat = [x.reshape(len(x), -1).astype(np.float32) / np.float32(255) for x in (raw[0][chosen], raw[1])]
-    places |= {"raw pixels": tuple(flat), f"{COMPONENTS} principal components": _components(*flat)}
-    places["untrained network"] = (first[0][-1], first[1][-1])
-    last = f"stage {len(stages[0])}"
-    calls: dict[str, Arguments] = {}
-    for place, (x, test_x) in places.items():
-        classifier = classifier_of(trained.network) if place == last else None
-        calls[place] = (x, fine[0]), (test_x, fine[1]), trained.coarse_map, classifier, seed
-    return [{"place": p} | row for p, rows in _side_by_side(calls, jobs).items() for row in rows]
+    scored = _side_by_side(shown, trained, jobs)
+    return [{"place": place} | row for place, rows in scored.items() for row in rows]
 
 
-def when(checkpoint: Arrays, coarse_map: Labels, seed: int) -> list[Row]:
-    """Rows at a checkpoint that measured, from its subset of images; each holds T10's predictions as well."""
-    train, test = ((checkpoint[f"features.{s}"], checkpoint[f"fine.{s}"]) for s in ("train", "test"))
-    classifier = checkpoint["network.classifier.weight"]
-    moments = Moments.from_samples(*train, coarse_map.size)
-    rules = {"predicted": predicted(moments, coarse_map, classifier)}
-    return [row | rules for row in recovered(train, test, coarse_map, classifier, seed)]
+def by_epoch(trained: Trained, progress: bool = False) -> list[Row]:
+    """Rows at every checkpoint, from its measured subset of images; each holds T10's predictions as well."""
+    epochs = [int(line["epoch"]) for line in trained.metrics]
+    rows = []
+    for epoch in tracked(epochs, "recovery along training", show=progress):
+        checkpoint = trained.checkpoint(epoch)
+        train, test = ((checkpoint[f"features.{s}"], checkpoint[f"fine.{s}"]) for s in ("train", "test"))
+        classifier = checkpoint["network.classifier.weight"]
+        moments = Moments.from_samples(*train, trained.coarse_map.size)
+        rules = {"predicted": predicted(moments, trained.coarse_map, classifier)}
+        scored = score_rows(Representation(train, test, classifier), trained.coarse_map, trained.recipe.seed)
+        rows += [{"epoch": epoch} | row | rules for row in scored]
+    return rows
 
 
-def recovered(
-    train: tuple[Features, Labels],
-    test: tuple[Features, Labels],
-    coarse_map: Labels,
-    classifier: NDArray[Any] | None,
-    seed: int,
-    before: tuple[Features, Features] | None = None,
-) -> list[Row]:
+def score_rows(shown: Representation, coarse_map: Labels, seed: int) -> list[Row]:
     """One row a way of clustering: share matched on training images, CLP and oracle probe on test images.
 
     "clp_in_class" and "oracle_in_class" choose within the coarse class that the classifier names, None without one.
     """
-    coarse = coarse_map[train[1]]
-    found = recovery.cluster_and_probe(
-        (train[0], coarse, train[1]),
-        test,
+    (x, fine), classifier = shown.train, shown.classifier
+    coarse = coarse_map[fine]
+    scores = cluster_and_probe(
+        (x, coarse, fine),
+        shown.test,
         np.bincount(coarse_map).tolist(),
         classifier=classifier,
-        before=before,
-        named=None if classifier is None else (test[0] @ classifier.T).argmax(axis=1),
+        before=shown.before,
+        named=None if classifier is None else (shown.test[0] @ classifier.T).argmax(axis=1),
         seed=seed,
     )
     return [
         {
-            "method": r.method,
+            "method": score.method,
             "images": len(coarse),
-            "share": r.match.share,
-            "share_by_class": r.match.share_by_class.tolist(),
-            "clp": r.probe,
-            "oracle": r.oracle,
-            "clp_in_class": r.probe_in_class,
-            "oracle_in_class": r.oracle_in_class,
+            "share": score.match.share,
+            "share_by_class": score.match.share_by_class.tolist(),
+            "clp": score.probe,
+            "oracle": score.oracle,
+            "clp_in_class": score.probe_in_class,
+            "oracle_in_class": score.oracle_in_class,
         }
-        for r in found
+        for score in scores
     ]
 
 
-def _side_by_side(calls: dict[Any, Arguments], jobs: int) -> dict[Any, list[Row]]:
-    """`recovered` of each entry's arguments."""
+def _side_by_side(shown: Mapping[Name, Representation], trained: Trained, jobs: int) -> dict[Name, list[Row]]:
+    """The rows of each representation, found in so many processes."""
     from joblib import Parallel, delayed
 
-    found = Parallel(n_jobs=jobs)(delayed(recovered)(*arguments) for arguments in calls.values())
-    return dict(zip(calls, found, strict=True))
+    coarse_map, seed = trained.coarse_map, trained.recipe.seed
+    rows = Parallel(n_jobs=jobs)(delayed(score_rows)(one, coarse_map, seed) for one in shown.values())
+    return dict(zip(shown, rows, strict=True))
 
 
 def predicted(moments: Moments, coarse_map: Labels, classifier: NDArray[Any]) -> dict[str, list[float]]:
@@ -199,11 +173,18 @@ def predicted(moments: Moments, coarse_map: Labels, classifier: NDArray[Any]) ->
 
     "two_means_off_classifier" is 2-means after T18's projection: the guided way but for the unit norm.
     """
-    rules = {"two_means": two_means_accuracy, "bisector": bisector_accuracy, "lda": lda_accuracy}
-    values = {name: inside(rule, moments, coarse_map).tolist() for name, rule in rules.items()}
-    off = where_to_look.project(moments, classifier)
-    values["two_means_off_classifier"] = inside(two_means_accuracy, off, coarse_map).tolist()
-    return values
+    two_means, off = observables.two_means_accuracy, where_to_look.project(moments, classifier)
+    values = {
+        "two_means": observables.inside(two_means, moments, coarse_map),
+        "bisector": observables.inside(observables.bisector_accuracy, moments, coarse_map),
+        "lda": observables.inside(observables.lda_accuracy, moments, coarse_map),
+        "two_means_off_classifier": observables.inside(two_means, off, coarse_map),
+    }
+    return {name: value.tolist() for name, value in values.items()}
+
+
+def _pixels(images: NDArray[np.uint8]) -> Features:
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 
 def _components(train: Features, test: Features) -> tuple[Features, Features]:

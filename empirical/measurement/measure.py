@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,26 +29,26 @@ from finegrain.sims.run_folder import environment
 from finegrain.theory import observables
 from finegrain.theory.jackknife import GroupedMoments, interval
 from finegrain.theory.moments import Moments, PooledCovariance
-from finegrain.theory.pairs import host
 from finegrain.theory.tools import checks
-from finegrain.theory.tools.arrays import Array
+from finegrain.theory.tools.arrays import Array, host
 from finegrain.theory.tools.brief import brief
 from finegrain.theory.tools.console import tracked
 
-Values = dict[str, Any]  # observables by name, each a number or an array
 CoarseMap = str | Path | Mapping[Any, Any] | Sequence[int] | NDArray[np.integer] | None
 
 GROUPS = 20  # of the jackknife: t_19 is 7 % wider than a normal interval
 FEWEST_GROUPS = 5
 GROUP_BYTES = 2**30  # of all groups' sums: fewer groups where a class's covariance is large
-PAIR_RULES = (
-    observables.mahalanobis,
-    observables.lda_accuracy,
-    observables.bisector_accuracy,
-    observables.two_means_accuracy,
-)
-SHARES = ("fine_share", "vci", "lda_", "bisector_", "two_means_", "nc4")  # in [0, 1]; all others in [0, inf)
-MATRIX = "[c,c']"
+# Asked of the pairs inside each coarse class alone; their means come from those matrices.
+PAIR_RULES = ("mahalanobis", "lda_accuracy", "bisector_accuracy", "two_means_accuracy")
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """Observables of some Moments by name: numbers, and matrices (C, C) over pairs of classes."""
+
+    scalars: dict[str, float]
+    matrices: dict[str, Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,15 +200,18 @@ def _summary(
     except ValueError as error:
         left_out = []
         notes.append(f"no confidence intervals: {error}")
-    estimates = {name: _estimate(name, value, left_out, level) for name, value in whole.items()}
+    scalars, matrices = (
+        _estimates(getattr(whole, part), [getattr(values, part) for values in left_out], level)
+        for part in ("scalars", "matrices")
+    )
     return Measurement(
         class_names=class_names,
         coarse_names=coarse_names,
         coarse_map=coarse,
         counts=counts,
         moments=moments,
-        scalars={name: e for name, e in estimates.items() if e.value.ndim == 0},
-        matrices={name.removesuffix(MATRIX): e for name, e in estimates.items() if e.value.ndim == 2},
+        scalars=scalars,
+        matrices=matrices,
         level=level,
         groups=grouped.groups if left_out else 1,
         notes=notes,
@@ -244,26 +246,22 @@ def _constant_columns(moments: Moments) -> int:
 
 
 def observe(moments: Moments, coarse: NDArray[np.int64], classifier: Classifier | None = None) -> Values:
-    """The values of a Measurement's scalars and, with MATRIX at the end of their names, matrices.
-
-    What these Moments do not define is left out.
-    """
-    values: Values = dict(observables.table(moments, coarse))
-    values["class_distances" + MATRIX] = observables.class_distances(moments)
-    calls: dict[str, Callable[[], Any]] = {"separation" + MATRIX: lambda: observables.separation(moments)}
-    for rule in PAIR_RULES:
-        calls[rule.__name__ + MATRIX] = partial(_inside, rule, moments, coarse)
+    """The values of a Measurement's scalars and matrices; what these Moments do not define is left out."""
+    scalars = observables.table(moments, coarse, without=PAIR_RULES)
+    matrices = {"class_distances": observables.class_distances(moments)}
+    with suppress(ValueError):
+        matrices["separation"] = observables.separation(moments)
+    for name in PAIR_RULES:
+        with suppress(ValueError):
+            matrices[name] = _inside(observables.OBSERVABLES[name].function, moments, coarse)
+            scalars |= _means_over_pairs(name, matrices[name], coarse)
     if classifier is not None:
         labelled = moments.pool(coarse) if classifier.coarse else moments
-        calls["nc3"] = lambda: observables.nc3(labelled, classifier.weights)
-        calls["nc4"] = lambda: observables.nc4(labelled, classifier.weights, classifier.biases)
-    for name, call in calls.items():
         with suppress(ValueError):
-            values[name] = call()
-    for rule in PAIR_RULES:
-        if rule.__name__ + MATRIX in values:
-            values |= _means_over_pairs(rule.__name__, values[rule.__name__ + MATRIX], coarse)
-    return values
+            scalars["nc3"] = observables.nc3(labelled, classifier.weights)
+        with suppress(ValueError):
+            scalars["nc4"] = observables.nc4(labelled, classifier.weights, classifier.biases)
+    return Values(scalars, matrices)
 
 
 def _inside(rule: Callable[[Moments], Any], moments: Moments, coarse: NDArray[np.int64]) -> Array:
@@ -285,25 +283,29 @@ def _only(moments: Moments, classes: NDArray[np.int64]) -> Moments:
     return Moments._trusted(weights / weights.sum(), moments.means[classes], covariances)
 
 
-def _means_over_pairs(name: str, matrix: Array, coarse: NDArray[np.int64]) -> Values:
+def _means_over_pairs(name: str, matrix: Array, coarse: NDArray[np.int64]) -> dict[str, float]:
     """The mean over all pairs that share a coarse class, and over those of each class k, as name[k]."""
     first, second = np.triu_indices(len(coarse), 1)
     pairs = {k: (coarse[first] == k) & (coarse[second] == k) for k in range(coarse.max() + 1)}
-    means: Values = {f"{name}[{k}]": matrix[first[p], second[p]].mean() for k, p in pairs.items() if p.any()}
+    means = {f"{name}[{k}]": matrix[first[p], second[p]].mean() for k, p in pairs.items() if p.any()}
     together = np.any(list(pairs.values()), axis=0)
-    return (means | {name: matrix[first[together], second[together]].mean()}) if means else {}
+    return ({name: matrix[first[together], second[together]].mean()} | means) if means else {}
 
 
-def _estimate(name: str, value: Any, left_out: list[Values], level: float) -> Estimate:
-    """With its interval, inside the observable's range."""
-    whole = np.asarray(value, dtype=float)
-    values = np.array([np.broadcast_to(v.get(name, np.nan), whole.shape) for v in left_out])
-    if len(values) < 2:
-        nowhere = np.full(whole.shape, np.nan)
-        return Estimate(whole, nowhere, nowhere)
-    low, high = interval(whole, values, level)
-    largest = 1.0 if name.startswith(SHARES) else np.inf
-    return Estimate(whole, np.clip(low, 0.0, largest), np.clip(high, 0.0, largest))
+def _estimates(
+    whole: Mapping[str, Any], left_out: list[Mapping[str, Any]], level: float
+) -> dict[str, Estimate]:
+    """Each observable with its interval, from its values without one group after the other, inside its range."""
+    estimates = {}
+    for name, value in whole.items():
+        number = np.asarray(value, dtype=float)
+        values = np.array([np.broadcast_to(v.get(name, np.nan), number.shape) for v in left_out])
+        low = high = np.full(number.shape, np.nan)
+        if len(values) >= 2:
+            ends = interval(number, values, level)
+            low, high = (np.clip(end, 0.0, observables.observable(name).largest) for end in ends)
+        estimates[name] = Estimate(number, low, high)
+    return estimates
 
 
 def _coarse_classes(spec: CoarseMap, class_names: list[str]) -> tuple[NDArray[np.int64], list[str]]:

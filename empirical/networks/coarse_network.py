@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from finegrain.empirical.networks import two_layer
 from finegrain.empirical.networks.preprocess import Preprocess
-from finegrain.empirical.readers.coarse_maps import coarse_map
+from finegrain.empirical.readers.coarse_maps import coarse_map, coarse_names
 from finegrain.empirical.readers.data import Dataset
 from finegrain.sims.initial_weights import gaussian
 from finegrain.theory.targets import centred_one_hot
@@ -25,12 +25,14 @@ class CoarseNetwork:
     Attributes:
         features: (N, m) h = relu(W x) of the training images
         coarse: (N,) labels it was taught
+        coarse_names: K names of theirs
         classifier: A, (K, m)
         test_accuracy: share of test images given their coarse label
     """
 
     features: Array
     coarse: NDArray[np.int64]
+    coarse_names: list[str]
     classifier: Array
     test_accuracy: float
 
@@ -43,7 +45,7 @@ def train_on_coarse_labels(
     Raises:
         ValueError: a map that does not fit the data, or of one coarse class only.
     """
-    fine_to_coarse = coarse_map(map_, data.num_fine)
+    fine_to_coarse = coarse_map(map_, data.num_fine, data.class_names)
     if fine_to_coarse.max() == 0:
         raise ValueError(f"map must have at least 2 coarse classes to train on, got {map_!r}")
     targets, preprocess = centred_one_hot(fine_to_coarse), Preprocess.fit(data.train_x, DIM)
@@ -60,4 +62,10 @@ def train_on_coarse_labels(
     W, A = record.W[-1], record.A[-1]
     output = np.maximum(preprocess.apply(data.test_x) @ W.T, 0) @ A.T
     right = output.argmax(axis=1) == fine_to_coarse[data.test_y]
-    return CoarseNetwork(np.maximum(x @ W.T, 0), fine_to_coarse[data.train_y], A, float(right.mean()))
+    return CoarseNetwork(
+        features=np.maximum(x @ W.T, 0),
+        coarse=fine_to_coarse[data.train_y],
+        coarse_names=coarse_names(map_, int(fine_to_coarse.max()) + 1),
+        classifier=A,
+        test_accuracy=float(right.mean()),
+    )

@@ -14,14 +14,20 @@ A TOML file holds one recipe and what to vary about it; each combination is a ru
 
 What to vary is written as for a sweep (finegrain.sims.grid): lists in [grid] are crossed, each [[points]] is a run.
 Learning rates are for the mean loss over a batch: multiply them with the batch.
+
+The recipes of configs/ come with the package, each under the name of its file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -131,15 +137,39 @@ NAMES = tuple(f.name for f in fields(Recipe))
 DEFAULTS = {f.name: f.default for f in fields(Recipe) if f.name not in ("map", "sizes")}
 
 
+def one_recipe(given: Recipe | Mapping[str, Any] | Path | str) -> tuple[str, Recipe]:
+    """A recipe and its run's name; without a file the network's and the first digits of a digest of all settings.
+
+    Raises:
+        FileNotFoundError, ValueError: as read_recipes; a file of several runs, or a mapping with an unknown entry.
+    """
+    if isinstance(given, Path | str):
+        runs = read_recipes(Path(given))
+        if len(runs) > 1:
+            names = ", ".join(name for name, _ in runs[:4]) + (", ..." if len(runs) > 4 else "")
+            raise ValueError(
+                f"recipe must be a file of one run, got {len(runs)} in {given}: {names}; "
+                "take one as dict(read_recipes(path))[NAME]"
+            )
+        return runs[0]
+    if not isinstance(given, Recipe):
+        given = Recipe(**grid.named("recipe", given, NAMES))
+    settings = hashlib.sha256(repr(given).encode()).hexdigest()
+    return f"{given.network}-{settings[:8]}", given
+
+
 def read_recipes(path: Path) -> list[tuple[str, Recipe]]:
     """Name and recipe of every run of a TOML file, in its order (finegrain.sims.grid).
 
+    Args:
+        path: the file, or the name of a recipe that comes with the package, such as "cifar".
+
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: neither such a file nor such a recipe; the message lists the recipes.
         ValueError: not TOML, neither [recipe] nor [grid] in it, an unknown entry (the nearest is named), one of another
             type or out of its range, or runs whose names are no folder's or not apart.
     """
-    source, content = str(path), grid.read_toml(path)
+    source, content = str(path), grid.read_toml(_file(path))
     entries = grid.named(source, content, ("name", "recipe", *grid.TABLES))
     # An empty file is a mistake, not the default recipe.
     if not entries.keys() - {"name"}:
@@ -168,6 +198,18 @@ def _name(first: Any, own: dict[str, Any]) -> str:
     """A run's name: the file's, and what the run has of its own."""
     parts = (f"{key}-{value}".replace(":", "-").replace(",", "") for key, value in own.items())
     return "_".join([str(first), *parts])
+
+
+def _file(path: Path) -> Traversable:
+    """The file, or the recipe in the package that bears its name."""
+    if path.exists():
+        return path
+    shipped = {Path(entry.name).stem: entry for entry in resources.files("finegrain.configs").iterdir()}
+    if str(path) in shipped:
+        return shipped[str(path)]
+    raise FileNotFoundError(
+        f"no file {path}, and no recipe of that name in the package: {', '.join(sorted(shipped))}"
+    )
 
 
 def _require_folders(source: str, names: list[str]) -> None:

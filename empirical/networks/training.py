@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,18 +30,18 @@ from torch.nn.parallel import DistributedDataParallel
 from finegrain.empirical import distributed
 from finegrain.empirical.networks.architectures import Network
 from finegrain.empirical.networks.augment import Images, batches, pixel_stats
-from finegrain.empirical.networks.recipe import Recipe
+from finegrain.empirical.networks.recipe import Recipe, one_recipe
 from finegrain.empirical.networks.representation import classifier_of, represent
 from finegrain.empirical.networks.training_state import State, weights_of
 from finegrain.empirical.readers.coarse_maps import coarse_map
-from finegrain.empirical.readers.data import Dataset
+from finegrain.empirical.readers.data import Dataset, as_dataset
 from finegrain.sims.run_folder import Arrays, RunFolder, digest
 from finegrain.sims.samples.loss import device_named
 from finegrain.theory import observables
 from finegrain.theory.moments import Moments
-from finegrain.theory.pairs import nc4, two_means_accuracy
 from finegrain.theory.tools.brief import brief
 from finegrain.theory.tools.console import console, tracked
+from finegrain.theory.tools.files import to_json, write_atomic
 
 LOOKAHEAD_STEPS = 5
 LOOKAHEAD_DECAY = 0.95**LOOKAHEAD_STEPS  # of the slow weights, at the end
@@ -56,6 +56,7 @@ class Trained:
     """What a finished run leaves.
 
     Attributes:
+        recipe, data: what it was trained with
         network: in evaluation mode
         images: "train" and "test", on the network's device
         coarse_map: (C,)
@@ -63,6 +64,8 @@ class Trained:
         record: the run folder, to read checkpoints from; None in all processes but the first
     """
 
+    recipe: Recipe
+    data: Dataset
     network: Network
     images: dict[str, Images]
     coarse_map: NDArray[np.int64]
@@ -70,6 +73,11 @@ class Trained:
     record: RunFolder | None
 
     __repr__ = brief
+
+    @property
+    def pixels(self) -> int:
+        """The resolution that the network was last trained on: at another one it is another network."""
+        return self.recipe.pixels(self.recipe.epochs - 1, self.data.train_x.shape[1])
 
     def checkpoint(self, epoch: int) -> Arrays:
         """The state after `epoch` epochs and the measured representation; ValueError if there is no such checkpoint."""
@@ -88,9 +96,9 @@ class Trained:
 
 
 def train(
-    data: Dataset,
-    recipe: Recipe,
-    folder: Path | str,
+    recipe: Recipe | Mapping[str, Any] | Path | str,
+    data: Dataset | str,
+    folder: Path | str | None = None,
     *,
     device: str = "auto",
     steps: int | None = None,
@@ -99,9 +107,10 @@ def train(
     """Train, or go on with, or only read back, the run in `folder`.
 
     Args:
-        data: images with fine labels.
-        recipe: settings.
-        folder: the run folder; refused when it holds a run of another recipe or other images.
+        recipe: settings; as a mapping those that differ from the defaults; or a recipe file of one run
+            (recipe.read_recipes reads those of several).
+        data: images with fine labels, or as on the command line: "digits", "cifar10:PATH".
+        folder: the run folder, runs/NAME by default; refused when it holds a run of another recipe or other images.
         device: "cpu", "cuda", or "auto".
         steps: stop after so many steps of this call, to try a recipe; only checkpoints are kept.
         progress: show bars with the time left, and a line an epoch.
@@ -111,8 +120,10 @@ def train(
         Diverged: the loss stopped being finite; the message names the epoch.
     """
     place, rank, ranks = _processes(device)
+    name, recipe = one_recipe(recipe)
+    data = as_dataset(data, progress=progress)
     fine_to_coarse = coarse_map(recipe.map, data.num_fine, data.class_names)
-    _check(recipe, data, ranks)
+    _check(recipe, len(data.train_x), fine_to_coarse, ranks)
     stats = pixel_stats(data.train_x)
     images = {
         "train": Images.on(place, data.train_x, data.train_y, recipe.crop, stats),
@@ -121,11 +132,12 @@ def train(
     state = State.start(recipe, images["train"], fine_to_coarse)
     run = _Run(recipe, images, fine_to_coarse, state, place, rank, ranks)
     parts = (data.train_x, data.train_y, data.test_x, data.test_y)
-    with _opened(folder, {"recipe": asdict(recipe), "images": digest(*parts)}, rank) as record:
+    settings = {"recipe": asdict(recipe), "images": digest(*parts)}
+    with _opened(folder or Path("runs") / name, settings, data, rank) as record:
         done = run.resume(record)
         run.epochs(record, done, steps, progress and rank == 0)
         metrics = record.metrics if record else []
-    return Trained(state.network.eval(), images, fine_to_coarse, metrics, record)
+    return Trained(recipe, data, state.network.eval(), images, fine_to_coarse, metrics, record)
 
 
 @dataclass
@@ -296,8 +308,8 @@ class _Run:
         classifier = classifier_of(self.state.network)
         calls = {
             "nc3": lambda: observables.nc3(trained_on, classifier),
-            "nc4": lambda: nc4(trained_on, classifier),
-            "two_means_accuracy": lambda: two_means_accuracy(moments, self.coarse_map),
+            "nc4": lambda: observables.nc4(trained_on, classifier),
+            "two_means_accuracy": lambda: observables.two_means_accuracy(moments, self.coarse_map),
         }
         for name, call in calls.items():
             try:
@@ -333,12 +345,12 @@ def uses_bf16(amp: str, device: torch.device) -> bool:
     return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
 
 
-def _check(recipe: Recipe, data: Dataset, ranks: int) -> None:
-    if recipe.batch > len(data.train_x):
-        raise ValueError(f"batch must be at most the {len(data.train_x)} training images, got {recipe.batch}")
+def _check(recipe: Recipe, images: int, fine_to_coarse: NDArray[np.int64], ranks: int) -> None:
+    if recipe.batch > images:
+        raise ValueError(f"batch must be at most the {images} training images, got {recipe.batch}")
     if recipe.batch % ranks:
         raise ValueError(f"batch must be a multiple of the {ranks} processes, got {recipe.batch}")
-    if coarse_map(recipe.map, data.num_fine, data.class_names).max() == 0:
+    if fine_to_coarse.max() == 0:
         raise ValueError(f"map must have at least 2 coarse classes to train on, got {recipe.map!r}")
 
 
@@ -352,12 +364,15 @@ def _processes(device: str) -> tuple[torch.device, int, int]:
 
 
 @contextmanager
-def _opened(folder: Path | str, config: dict[str, Any], rank: int) -> Iterator[RunFolder | None]:
-    """The run folder, for the first process alone."""
+def _opened(
+    folder: Path | str, settings: dict[str, Any], data: Dataset, rank: int
+) -> Iterator[RunFolder | None]:
+    """The run folder, for the first process alone; it says where the images came from, for `recover`."""
     if rank:
         yield None
         return
-    with RunFolder(folder, config) as record:
+    with RunFolder(folder, settings) as record:
+        write_atomic(record.path / "data.json", to_json({"name": data.name, "root": data.root}))
         yield record
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finegrain.theory.mixture_fit import SHAPES
 from finegrain.theory.tools import checks
+
+
+def _setting(default: Any, **option: Any) -> Any:
+    """A field with its default and what its command-line option says (commands/options.py)."""
+    return field(default=default, metadata=option)
 
 
 @dataclass(frozen=True)
@@ -32,21 +38,25 @@ class Config:
             "flow" with gradient flow, at times steps * learning_rate/(1 - momentum)
     """
 
-    map: str = "mod"
-    components: int | str = 4
-    shape: str = "full"
-    fit_in: str = "class-means"
-    dim: int = 32
-    width: int = 32
-    steps: int = 1200
-    learning_rate: float = 0.3
-    momentum: float = 0.0
-    batch_size: int | None = None
-    weight_decay: float = 1e-3
-    scale: float = 0.5
-    seed: int = 0
-    records: int = 12
-    dynamics: str = "descent"
+    map: str = _setting(
+        "mod", help="mod, halves, random:SEED, semantic, opposed, superclasses, or a list 0,1,0,1."
+    )
+    components: int | str = _setting(
+        4, help="Gaussians fitted to each fine class, or auto: by held-out likelihood."
+    )
+    shape: str = _setting("full", help="full or spherical: of the Gaussians while they are looked for.")
+    fit_in: str = _setting("class-means", help="class-means or all: where to look for them.")
+    dim: int = _setting(32, help="Principal components kept, fewer where the images span fewer.", min=1)
+    width: int = _setting(32, help="Neurons.", min=1)
+    steps: int = _setting(1200, help="Descent steps.", min=1)
+    learning_rate: float = _setting(0.3, help="Of the descent, > 0.")
+    momentum: float = _setting(0.0, help="Of the descent, in [0, 1).")
+    batch_size: int | None = _setting(None, help=r"Samples a step \[default: all of them].", min=1)
+    weight_decay: float = _setting(1e-3, help="lambda, on both layers.", min=0)
+    scale: float = _setting(0.5, help="Of the initial weights, > 0.")
+    seed: int = _setting(0, help="Of the initial weights and of the fit.", min=0)
+    records: int = _setting(12, help="Recorded times after step 0.", min=1)
+    dynamics: str = _setting("descent", help="descent or flow, on the population loss.")
 
     def __post_init__(self) -> None:
         for name in ("dim", "width", "steps", "records"):

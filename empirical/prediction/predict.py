@@ -22,13 +22,13 @@ from finegrain.empirical.networks import two_layer
 from finegrain.empirical.networks.preprocess import Preprocess
 from finegrain.empirical.prediction.config import Config
 from finegrain.empirical.readers.coarse_maps import coarse_map
-from finegrain.empirical.readers.data import Dataset
+from finegrain.empirical.readers.data import Dataset, as_dataset
 from finegrain.sims.initial_weights import gaussian
 from finegrain.sims.population.flow import Trajectory, population_descent, population_flow
 from finegrain.sims.run_folder import environment
 from finegrain.sims.samples.loss import device_named
 from finegrain.theory import observables
-from finegrain.theory.mixture import Mixture, class_mean_directions
+from finegrain.theory.mixture import Mixture, mean_span_basis
 from finegrain.theory.mixture_fit import choose_components
 from finegrain.theory.moments import Moments
 from finegrain.theory.targets import centred_one_hot
@@ -37,6 +37,8 @@ from finegrain.theory.tools.brief import brief
 
 # R m^2 beyond which descent is in single precision: double would take longer than the training that it predicts.
 LARGEST_DOUBLE = 16 * 32**2
+
+DEFAULTS = Config()
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +149,8 @@ def relative_error(predicted: Array, observed: Array) -> Array:
 
 
 def predict(
-    data: Dataset,
-    config: Config,
+    data: Dataset | str,
+    config: Config = DEFAULTS,
     *,
     device: str = "auto",
     folder: Path | None = None,
@@ -158,13 +160,15 @@ def predict(
     """Fit, predict, train and compare.
 
     Args:
-        data: images with fine labels.
-        config: settings; config.map sends the fine labels to the coarse ones that training sees.
+        data: images with fine labels, or as on the command line: "digits", "cifar10:PATH".
+        config: settings, those of docs/results/prediction.md by default; config.map sends the fine labels to the coarse
+            ones that training sees.
         device: of the training, "auto", "cpu" or "cuda".
         folder: holds the run folders "predicted" and "observed", which resume after a kill.
         progress: show bars with the time left.
         observed: the same training from an earlier call, to set another prediction beside it.
     """
+    data = as_dataset(data, progress=progress)
     fine_to_coarse = coarse_map(config.map, data.num_fine, data.class_names)
     if fine_to_coarse.max() == 0:
         raise ValueError(f"map must have at least 2 coarse classes to train on, got {config.map!r}")
@@ -201,7 +205,7 @@ def fit(
     if isinstance(R, str):
         R = choose_components(x, fine, shape=config.shape, seed=config.seed)
     if config.fit_in == "class-means":
-        directions = class_mean_directions(Moments.from_samples(x, fine, fine_to_coarse.size))
+        directions = mean_span_basis(Moments.from_samples(x, fine, fine_to_coarse.size))
     return Mixture.fit(
         x,
         fine,

@@ -9,9 +9,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from finegrain.empirical.readers.array_files import read_whole, split_spec
-from finegrain.theory.pairs import host
 from finegrain.theory.tools import checks
-from finegrain.theory.tools.arrays import Array
+from finegrain.theory.tools.arrays import Array, host
 
 
 @dataclass(frozen=True, eq=False)

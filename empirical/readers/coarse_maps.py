@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from finegrain.empirical.readers import cifar_classes
 from finegrain.theory.tools import checks
 
-# Maps of classes known by name: the classes of each coarse class.
-GROUPS = {
-    "semantic": cifar_classes.SEMANTIC,
-    "opposed": cifar_classes.OPPOSED,
-    "superclasses": tuple(cifar_classes.SUPERCLASSES.values()),
+# Maps of classes known by name: the classes of each coarse class, by its name.
+GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
+    "semantic": {" + ".join(pair): pair for pair in cifar_classes.SEMANTIC},
+    "opposed": {" + ".join(pair): pair for pair in cifar_classes.OPPOSED},
+    "superclasses": dict(cifar_classes.SUPERCLASSES),
 }
 WORDS = ("mod", "halves", "random:SEED", *GROUPS)
 NAMES = (*WORDS, "a list such as 0,1,0,1")
@@ -46,6 +46,8 @@ def coarse_map(
             another length than C, with a negative entry or with a coarse class left out; semantic or opposed for
             classes that are not CIFAR-10's, superclasses for others than CIFAR-100's.
     """
+    if isinstance(spec, str) and (spec[:1].isdigit() or spec.startswith("-")):
+        spec = _listed(spec)
     checks.at_least("num_fine", num_fine, 1)
     if not isinstance(spec, str):
         return checks.coarse_map(np.asarray(spec), num_fine)
@@ -58,10 +60,13 @@ def coarse_map(
         return _random_pairs(spec, argument, num_fine)
     if spec in GROUPS:
         return _grouped(spec, num_fine, class_names)
-    if spec[:1].isdigit() or spec.startswith("-"):
-        return checks.coarse_map(_listed(spec), num_fine)
     nearest = difflib.get_close_matches(word, WORDS, n=1, cutoff=0)[0]
     raise ValueError(f"coarse_map must be one of {', '.join(NAMES)}; got {spec!r} (nearest: {nearest})")
+
+
+def coarse_names(spec: str, num_coarse: int) -> list[str]:
+    """Names of the K coarse classes of a map: words for semantic, opposed and superclasses, numbers for others."""
+    return list(GROUPS[spec]) if spec in GROUPS else [str(k) for k in range(num_coarse)]
 
 
 def _half(spec: str, num_fine: int) -> int:
@@ -82,7 +87,7 @@ def _random_pairs(spec: str, seed: str, num_fine: int) -> NDArray[np.int64]:
 
 def _grouped(spec: str, num_fine: int, class_names: Sequence[str] | None) -> NDArray[np.int64]:
     """The place of each class's group in GROUPS[spec]."""
-    group_of = {name: i for i, group in enumerate(GROUPS[spec]) for name in group}
+    group_of = {name: i for i, group in enumerate(GROUPS[spec].values()) for name in group}
     if class_names is None or num_fine != len(group_of) or sorted(class_names) != sorted(group_of):
         given = "none" if class_names is None else ", ".join(class_names[:3]) + ", ..."
         raise ValueError(

@@ -15,7 +15,7 @@ Archives and folders of images are decoded once where a cache is given (image_ca
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class Dataset:
         train_x, test_x: uint8 images (N, H, W) or (N, H, W, 3), or features (N, d)
         train_y, test_y: int64 fine labels (N,), 0..C-1
         class_names: C names
+        root: the folder that a relative path in `name` starts from, where `load` read one
     """
 
     name: str
@@ -61,6 +62,7 @@ class Dataset:
     test_x: NDArray[Any]
     test_y: NDArray[np.int64]
     class_names: tuple[str, ...]
+    root: str | None = None
 
     __repr__ = brief
 
@@ -77,6 +79,13 @@ class Dataset:
     def num_fine(self) -> int:
         """C, the number of fine classes."""
         return len(self.class_names)
+
+
+def as_dataset(data: Dataset | str, *, progress: bool = False) -> Dataset:
+    """A data set as it is, or the one that `load` reads by this name, its images kept decoded in the user's cache."""
+    if isinstance(data, Dataset):
+        return data
+    return load(data, cache=image_cache.default_folder(), progress=progress)
 
 
 def load(
@@ -105,12 +114,13 @@ def load(
     kind, _, path = name.partition(":")
     if name == "digits":
         return _digits()
+    start = None if root is None and not path else str(Path(root or "").absolute())
     if name in CLASS_NAMES:
-        return _idx_files(name, root)
+        return replace(_idx_files(name, root), root=start)
     if path and kind in ("images", *LAYOUTS):
-        return _decoded(name, Path(root or "") / path, cache, verify, progress)
+        return replace(_decoded(name, Path(root or "") / path, cache, verify, progress), root=start)
     if kind == "features" and path:
-        return _features(name, Path(root or "") / path)
+        return replace(_features(name, Path(root or "") / path), root=start)
     nearest = difflib.get_close_matches(name, NAMES, n=1, cutoff=0)[0]
     raise ValueError(f"data must be one of {', '.join(NAMES)}; got {name!r} (nearest: {nearest})")
 

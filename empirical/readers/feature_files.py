@@ -70,13 +70,6 @@ def open_shard(features: Path | str, labels: Path | str | None = None) -> tuple[
     return _opened(features, "features", excluded), _opened(labels or file, "labels", excluded)
 
 
-def ends_apart(features: Source, labels: Source, row: int) -> ValueError:
-    """The error for sources of different lengths, one of which ends after `row` rows."""
-    return ValueError(
-        f"{features.name} and {labels.name} must agree in length, but one ends after {row} rows and the other does not"
-    )
-
-
 def _opened(spec: Path | str, role: str, labels: tuple[str, ...]) -> Source:
     path, name = split_spec(spec)
     if path.suffix not in READERS:

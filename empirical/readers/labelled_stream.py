@@ -18,9 +18,9 @@ from array_api_compat import is_array_api_obj
 from numpy.typing import NDArray
 
 from finegrain.empirical import distributed
-from finegrain.empirical.readers.feature_files import Source, ends_apart, open_shard
-from finegrain.theory.pairs import host
+from finegrain.empirical.readers.feature_files import Source, open_shard
 from finegrain.theory.tools import checks
+from finegrain.theory.tools.arrays import host
 
 Shard = tuple[Source, Source]
 
@@ -106,8 +106,8 @@ def _of_shards(shards: Sequence[Shard]) -> Stream:
                 f"{features.name} must have {dim} columns, as {first} has, got {_width(features)}"
             )
         if features.rows is not None and labels.rows is not None and features.rows != labels.rows:
-            raise ends_apart(features, labels, min(features.rows, labels.rows))
-    mine = distributed.share(shards)
+            raise _ends_apart(features, labels, min(features.rows, labels.rows))
+    mine = shards[distributed.share()]
     size = max(BLOCK_BYTES // (8 * dim), 1)
     rows = [features.rows for features, _ in mine]
     total = None if None in rows else sum(-(-n // size) for n in rows if n is not None)
@@ -154,6 +154,13 @@ def _texts(name: str, values: NDArray[Any]) -> list[str]:
     return texts
 
 
+def _ends_apart(features: Source, labels: Source, row: int) -> ValueError:
+    """The error for sources of different lengths, one of which ends after `row` rows."""
+    return ValueError(
+        f"{features.name} and {labels.name} must agree in length, but one ends after {row} rows and the other does not"
+    )
+
+
 def _batches(
     features: Source, labels: Source, size: int, index: dict[str, int]
 ) -> Iterator[tuple[Any, NDArray[np.int64]]]:
@@ -161,7 +168,7 @@ def _batches(
     for x, y in zip_longest(features.blocks(size), labels.blocks(size)):
         have = [0 if block is None else len(block) for block in (x, y)]
         if have[0] != have[1]:
-            raise ends_apart(features, labels, row + min(have))
+            raise _ends_apart(features, labels, row + min(have))
         values, inverse = np.unique(y, return_inverse=True)
         known = np.array([index[text] for text in _texts(labels.name, values)])
         yield _floats(features.name, x, row), known[inverse]

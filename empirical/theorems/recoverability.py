@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.arrays import Array
-from finegrain.theory.two_means import Split, bisector, discriminant, two_means
+from finegrain.theory.two_means import HalfSpace, bisector, discriminant, two_means
 
-RULES: dict[str, Callable[[Mixture], Split]] = {
+RULES: dict[str, Callable[[Mixture], HalfSpace]] = {
     "LDA": discriminant,
     "nearest centre": bisector,
     "2-means": two_means,
@@ -128,7 +128,7 @@ def _directions(x: Array, one_each: Mixture, axes: int) -> Array:
     return np.linalg.qr(np.column_stack([right[:axes].T, first - second]))[0]
 
 
-def _counted(split: Split, x: Array, label: NDArray[np.int64]) -> float:
+def _counted(split: HalfSpace, x: Array, label: NDArray[np.int64]) -> float:
     share = np.mean((x @ split.normal > split.threshold) == (label == 0))
     return float(max(share, 1 - share))
 

@@ -23,7 +23,7 @@ WORST_OF_200 = 5.2  # standard errors: one of 200 draws exceeds them with probab
 
 
 @dataclass(frozen=True)
-class SampledSplit:
+class Clustering:
     """What 2-means found: the unit normal (d,) of its split, the gain and the share of samples sorted right.
 
     gain: P_1 P_2 ||m_1 - m_2||^2, by which the loss falls; E|n.x|^2 in the population.
@@ -76,7 +76,7 @@ def counting_error(probability: float, n: int, z: float) -> float:
 
 def two_means(
     x: Array, label: NDArray[np.int64], starts: Array | None = None, *, seed: int = 0, steps: int = 1000
-) -> list[SampledSplit]:
+) -> list[Clustering]:
     """Where Lloyd's iteration on samples (N, d) ends from each start, the largest gain first.
 
     starts: normals (B, d) of first splits through the sample mean; by default three principal axes and 3 random ones.
@@ -89,12 +89,12 @@ def two_means(
     return sorted(ends, key=lambda end: -end.gain)
 
 
-def _lloyd(x: Array, label: NDArray[np.int64], normal: Array, steps: int) -> SampledSplit:
+def _lloyd(x: Array, label: NDArray[np.int64], normal: Array, steps: int) -> Clustering:
     """Assign to the nearer centre, recompute the centres, until nothing changes; x has mean 0."""
     n, total = len(x), np.sum(x, axis=0)
     upper = x @ normal > 0
     if upper.all() or not upper.any():  # no extent along the start: nothing to split
-        return SampledSplit(normal, 0.0, max(np.mean(label == 0), np.mean(label != 0)))
+        return Clustering(normal, 0.0, max(np.mean(label == 0), np.mean(label != 0)))
     for _ in range(steps):
         size = int(upper.sum())
         above = upper.astype(float) @ x  # the sums above and below the split
@@ -105,7 +105,7 @@ def _lloyd(x: Array, label: NDArray[np.int64], normal: Array, steps: int) -> Sam
             break
     share = float(np.mean(upper == (label == 0)))
     gain = size * (n - size) / n**2 * float(difference @ difference)
-    return SampledSplit(difference / np.linalg.norm(difference), gain, max(share, 1 - share))
+    return Clustering(difference / np.linalg.norm(difference), gain, max(share, 1 - share))
 
 
 def two_means_error(pair: Pair, normal: Array, n: int, z: float) -> float:
@@ -134,7 +134,7 @@ def two_means_error(pair: Pair, normal: Array, n: int, z: float) -> float:
     return counting_error(float(centre), n, z) + float(np.linalg.norm(changes))
 
 
-def tied(splits: list[SampledSplit], pair: Pair, n: int, z: float) -> bool:
+def tied(splits: list[Clustering], pair: Pair, n: int, z: float) -> bool:
     """True if two different ends are too close in E|n.x| for n samples to tell which is the population's best."""
     best = splits[0]
     rivals = [end for end in splits if abs(end.normal @ best.normal) < 0.9]
@@ -207,7 +207,7 @@ def observe_two_means(rng: np.random.Generator, z: float, n: int = 4000) -> tupl
             return predicted, splits[0].accuracy, two_means_error(pair, rest(pair, splits[0]), n, z)
 
 
-def rest(pair: Pair, split: SampledSplit) -> Array:
+def rest(pair: Pair, split: Clustering) -> Array:
     """The population's rest point (d,) that Lloyd's iteration reaches from a split found in samples."""
     n = split.normal
     for _ in range(2000):

@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from test_training import DATA, SHORT, weights
+from tiny_images import tiny_images
 
 from finegrain.empirical.measurement.measure import measure
+from finegrain.empirical.networks.recipe import Recipe
 from finegrain.empirical.networks.training import train
 
 ROOT = Path(__file__).parents[2]
 SHARDS = ["0.npz", "1.npz", "2.npz"]
+DATA = tiny_images()
+SHORT = Recipe(network="mlp", width=16, epochs=3, batch=32, learning_rate=0.1, crop=1, scale=1.0, measured=80)
 PROGRAM = """
 import json, os
 import torch.distributed as dist
@@ -25,11 +28,15 @@ def measured():
 
 values, group = [measured()], dist.group.WORLD
 for seed in range(2):
-    train(DATA, replace(SHORT, seed=seed), f"two{seed}", device="cpu", progress=True)
+    train(replace(SHORT, seed=seed), DATA, f"two{seed}", device="cpu", progress=True)
 values.append(measured())
 report = {"values": values, "processes": dist.get_world_size(), "one group": dist.group.WORLD is group}
 open(f"{os.environ['RANK']}.json", "w").write(json.dumps(report))
 """
+
+
+def weights(trained):
+    return {name: t.numpy() for name, t in trained.network.state_dict().items()}
 
 
 def test_two_processes_measure_and_train_in_one_program_as_one_does(tmp_path):
@@ -38,7 +45,8 @@ def test_two_processes_measure_and_train_in_one_program_as_one_does(tmp_path):
     for name in SHARDS:
         np.savez(tmp_path / name, features=rng.standard_normal((40, 3)), labels=np.arange(40) % 4)
     (tmp_path / "script.py").write_text(PROGRAM)
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", "OMP_NUM_THREADS": "1"}
+    folders = f"{ROOT}:{Path(__file__).parent}:{ROOT / 'tests' / 'helpers'}"
+    environment = os.environ | {"PYTHONPATH": folders, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["--redirects", "2", "--log-dir", "log", "script.py"]  # standard error, each to a file
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
@@ -53,7 +61,7 @@ def test_two_processes_measure_and_train_in_one_program_as_one_does(tmp_path):
         assert ("reading features" in errors.read_text()) == (rank == 0)  # the first alone draws bars
     for seed in range(2):
         recipe = replace(SHORT, seed=seed)
-        two = train(DATA, recipe, tmp_path / f"two{seed}", device="cpu")  # finished: read back
-        one = train(DATA, recipe, tmp_path / f"one{seed}", device="cpu")
+        two = train(recipe, DATA, tmp_path / f"two{seed}", device="cpu")  # finished: read back
+        one = train(recipe, DATA, tmp_path / f"one{seed}", device="cpu")
         for name, value in weights(one).items():
             np.testing.assert_allclose(weights(two)[name], value, atol=1e-5, rtol=0, err_msg=name)

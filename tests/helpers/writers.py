@@ -21,7 +21,7 @@ from finegrain.empirical.commands.measure import measure
 from finegrain.empirical.commands.predict import predict
 from finegrain.empirical.commands.recover import recover
 from finegrain.empirical.commands.train import train
-from finegrain.empirical.hidden_classes import report as recovery_report
+from finegrain.empirical.hidden_classes import report, study
 from finegrain.empirical.networks.recipe import Recipe
 from finegrain.empirical.prediction import sweep as prediction_sweep
 from finegrain.empirical.prediction.config import Config
@@ -72,7 +72,7 @@ def _train(folder, version):
 
 
 def _recover(folder, version):
-    recovery_report.study(images(), RECIPE, folder, device="cpu")
+    report.whole(RECIPE, images(), folder, device="cpu")
 
 
 def _glances(folder, version):
@@ -109,7 +109,7 @@ WRITERS = {
         folder.parent / f"table{version}" / "sweep.csv", "width", "population_loss", where=["time=1.0"], out=folder
     ),
     "predict": lambda folder, version: predict(
-        data=f"features:{given(folder, 'features', 0)}", map_="0,0,1,1", components="1",
+        data=f"features:{given(folder, 'features', 0)}", map="0,0,1,1", components="1",
         dim=3, width=4, steps=4, records=2, device="cpu", out=folder,
     ),
     "predictions": _predictions,
@@ -148,7 +148,7 @@ def quick():
             patch.setattr(f"finegrain.empirical.{module}.draw", lambda *_: Figure())
         for command in ("predict", "measure"):
             patch.setattr(f"finegrain.empirical.commands.{command}._table", lambda *_: "")
-        for name in ("how_much", "where", "when"):
-            patch.setattr(recovery_report.hidden_classes, name, lambda *_: [])
-        patch.setattr(recovery_report, "_drawn", lambda *_: {})
+        for name in ("by_view", "by_place", "by_epoch"):
+            patch.setattr(study, name, lambda *_: [])
+        patch.setattr(report, "_drawn", lambda *_: {})
         yield

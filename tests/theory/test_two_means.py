@@ -12,7 +12,7 @@ from finegrain.theory import observables
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
 from finegrain.theory.theorems.recoverability import pair, predict, predict_thresholds
-from finegrain.theory.two_means import Split, bisector, discriminant, lloyd, one_coarse_class, two_means
+from finegrain.theory.two_means import HalfSpace, bisector, discriminant, lloyd, one_coarse_class, two_means
 
 pytestmark = pytest.mark.T10
 SEEDS = st.integers(0, 2**32 - 1)
@@ -74,7 +74,7 @@ def test_the_best_split_is_at_rest(seed, dim, components):
 def test_lloyd_never_lowers_the_gain(seed, dim):
     both, rng = mixture(seed, dim), np.random.default_rng(seed)
     normal = rng.standard_normal(dim)
-    split = Split(normal / np.linalg.norm(normal), float(rng.standard_normal()))
+    split = HalfSpace(normal / np.linalg.norm(normal), float(rng.standard_normal()))
     gains = []
     for _ in range(8):
         split = lloyd(both, split.normal, split.threshold, steps=1)
@@ -110,7 +110,7 @@ def test_k_means_on_samples_finds_it(seed):
     model = KMeans(2, n_init=10, random_state=seed, tol=0).fit(x)
     high, low = model.cluster_centers_
     normal = (high - low) / np.linalg.norm(high - low)
-    found = Split(normal, float(normal @ (high + low) / 2))
+    found = HalfSpace(normal, float(normal @ (high + low) / 2))
     counted = np.mean((x @ normal > found.threshold) == (fine == 0))
     expected = found.accuracy(both)
     assert abs(max(counted, 1 - counted) - expected) <= counting_error(expected, n, 4)
@@ -150,7 +150,7 @@ def test_the_linear_rules_of_one_gaussian_a_class(seed, dim):
 
 def test_a_variance_that_rounding_makes_negative_is_none():
     moments = Moments([0.5, 0.5], [[0.0, 1.0], [0.0, -1.0]], np.stack([np.diag([1.0, -0.5e-10])] * 2))
-    assert Split(np.array([0.0, 1.0]), 0.0).above(Mixture(moments, [0, 0])).tolist() == [1.0, 0.0]
+    assert HalfSpace(np.array([0.0, 1.0]), 0.0).above(Mixture(moments, [0, 0])).tolist() == [1.0, 0.0]
 
 
 def test_a_split_with_an_empty_side_is_left_as_it_is():

@@ -33,6 +33,7 @@ a/s up to 5, not proved, and false for unequal weights (both in tests/theory/the
 
 Source: (a) Fisher (1936), Welch (1939); 2-means' rest points: Lloyd (1957, 1982); (b)-(d) in this form: this project,
 T10 (in the setting of Yang, Steinhardt & Hu, ICML 2023). Closed forms on Moments: theory/pairs.py.
+Every file named recoverability is this theorem's: its simulation, its test on real features, its figure, their tests.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ import sympy as sp
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
-from finegrain.theory import pairs as recoverability
+from finegrain.theory import pairs
 from finegrain.theory.moments import Moments
 from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, require_zero, symmetric
 from finegrain.theory.tools import checks
@@ -85,9 +86,9 @@ def pair(delta: ArrayLike, covariance: ArrayLike, prior: float = 0.5) -> Moments
 def predict(delta: ArrayLike, covariance: ArrayLike, prior: float = 0.5) -> dict[str, float]:
     """Accuracies "optimum", "bisector" and, for prior 1/2, "two_means"; arguments as in `pair`."""
     moments = pair(delta, covariance, prior)
-    rules = {"optimum": recoverability.lda_accuracy, "bisector": recoverability.bisector_accuracy}
+    rules = {"optimum": pairs.lda_accuracy, "bisector": pairs.bisector_accuracy}
     if prior == 0.5:
-        rules["two_means"] = recoverability.two_means_accuracy
+        rules["two_means"] = pairs.two_means_accuracy
     return {name: float(rule(moments)[0, 1]) for name, rule in rules.items()}
 
 
@@ -102,9 +103,7 @@ def predict_spread(half: ArrayLike, std: ArrayLike) -> Array:
 def predict_centre(n: ArrayLike, delta: ArrayLike, covariance: ArrayLike) -> Array:
     """m (d,), the mean of x sign(n.x), for a unit vector n (d,): the next centre of Lloyd's iteration."""
     n, delta = np.asarray(n, dtype=np.float64), np.asarray(delta, dtype=np.float64)
-    image = np.asarray(covariance) @ n
-    a, s = n @ delta / 2, np.sqrt(n @ image)
-    return delta * (0.5 - ndtr(-a / s)) + np.sqrt(2 / np.pi) * np.exp(-((a / s) ** 2) / 2) * image / s
+    return pairs.lloyd_step(n, delta, np.asarray(covariance))[0]
 
 
 def predict_thresholds(half: float, std: float) -> tuple[float, float]:

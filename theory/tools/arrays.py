@@ -1,10 +1,14 @@
-"""The kinds of NumPy array that signatures name; their shapes stand in docstrings."""
+"""The kinds of NumPy array that signatures name, and arrays of any library brought to where NumPy can work on them.
+
+Shapes stand in docstrings.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_numpy_array, to_device
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -16,3 +20,8 @@ Labels = NDArray[np.int64]
 Index = NDArray[np.int64]
 # Arrays by name, as a run folder stores them.
 Arrays = dict[str, NDArray[Any]]
+
+
+def host(array: Any) -> Array:
+    """A float64 NumPy array, for what scipy computes; no copy on the CPU."""
+    return np.asarray(array if is_numpy_array(array) else np.from_dlpack(to_device(array, "cpu")))

@@ -10,9 +10,10 @@ import pytest
 from finegrain.empirical.commands.discover import discover as command
 from finegrain.empirical.hidden_classes.contact_sheet import COLUMNS, draw
 from finegrain.empirical.hidden_classes.discover import discover, write
-from finegrain.empirical.hidden_classes.recovery import match
+from finegrain.empirical.hidden_classes.score import match
 from finegrain.empirical.networks.coarse_network import train_on_coarse_labels
 from finegrain.empirical.readers.data import load
+from finegrain.empirical.readers.testing import write_cifar
 
 
 def stratified(seed=0, n=120):
@@ -141,3 +142,14 @@ X, COARSE, _, ROWS = stratified(n=20)
 def test_bad_input_is_refused_by_name(call, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+def test_maps_by_name_go_by_the_names_of_the_classes_and_name_the_coarse_ones(tmp_path, monkeypatch):
+    write_cifar(tmp_path / "cifar-10-python.tar.gz", "cifar10", train=400, test=20)
+    images = load("cifar10:cifar-10-python.tar.gz", tmp_path, verify=False)
+    monkeypatch.setattr("finegrain.empirical.readers.data.load", lambda *_, **__: images)
+    command(data="cifar10:small", map_="semantic", width=16, steps=2, out=tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "discovery.json").read_text())
+    names = [entry["class"] for entry in found["classes"]]
+    assert names == ["airplane + ship", "automobile + truck", "cat + dog", "deer + horse", "bird + frog"]
+    assert [entry["samples"] for entry in found["classes"]] == [80] * 5

@@ -9,11 +9,12 @@ import pytest
 from safetensors.numpy import load_file
 from tiny_images import tiny_images
 
-from finegrain.empirical.hidden_classes import report as recovery_report
-from finegrain.empirical.hidden_classes import study as hidden_classes
-from finegrain.empirical.hidden_classes.recovery import METHODS
-from finegrain.empirical.hidden_classes.report import glance, study, summary, together
-from finegrain.empirical.hidden_classes.study import VIEWS, predicted, views
+from finegrain.empirical.hidden_classes import report as file
+from finegrain.empirical.hidden_classes import score
+from finegrain.empirical.hidden_classes.cluster import METHODS
+from finegrain.empirical.hidden_classes.look import VIEWS, views
+from finegrain.empirical.hidden_classes.report import glance, summary, together, whole
+from finegrain.empirical.hidden_classes.study import Representation, predicted, score_rows
 from finegrain.empirical.networks.recipe import Recipe
 from finegrain.empirical.networks.representation import represent
 from finegrain.empirical.networks.training import train
@@ -29,12 +30,12 @@ RECIPE = Recipe(
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    return study(DATA, RECIPE, folder, device="cpu"), folder
+    return whole(RECIPE, DATA, folder, device="cpu"), folder
 
 
 def test_every_way_stands_beside_the_others(reported):
     report, _ = reported
-    ways = [(row["view"], row["stages"], row["method"]) for row in report["how much"]]
+    ways = [(row["view"], row["stages"], row["method"]) for row in report["by_view"]]
     assert ways == list(product(VIEWS, ("last", "last two"), METHODS))
     places = [
         "stage 1",
@@ -45,21 +46,21 @@ def test_every_way_stands_beside_the_others(reported):
         "64 principal components",
         "untrained network",
     ]
-    assert [row["place"] for row in report["where"]] == [p for p in places for _ in METHODS]
-    epochs = [(row["epoch"], row["method"]) for row in report["when"]]
+    assert [row["place"] for row in report["by_place"]] == [p for p in places for _ in METHODS]
+    epochs = [(row["epoch"], row["method"]) for row in report["by_epoch"]]
     assert epochs == [(epoch, method) for epoch in (0, 1, 2) for method in METHODS]
 
 
 def test_hidden_classes_are_found_where_the_network_keeps_them(reported):
     """The hue, which no label asks for, is still there behind the first stages."""
     report, _ = reported
-    rows = [row for row in report["where"] if row["place"] == "stage 2"]
+    rows = [row for row in report["by_place"] if row["place"] == "stage 2"]
     assert min(min(row["share"], row["clp"], row["oracle"]) for row in rows) > 0.95
 
 
 def test_the_file_holds_the_report(reported):
     report, folder = reported
-    assert json.loads((folder / "recovery.json").read_text())["how much"] == report["how much"]
+    assert json.loads((folder / "recovery.json").read_text())["by_view"] == report["by_view"]
 
 
 def test_the_images_drawn_show_every_hidden_class_of_one_coarse_class(reported):
@@ -69,10 +70,10 @@ def test_the_images_drawn_show_every_hidden_class_of_one_coarse_class(reported):
 
 
 def test_more_images_than_can_be_drawn_are_thinned_across_classes(monkeypatch):
-    monkeypatch.setattr(recovery_report, "DRAWN", 20)
+    monkeypatch.setattr(file, "DRAWN", 20)
     fine = np.repeat([0, 1], 50)  # in the order of their classes, as a folder gives them
     features = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
-    drawn = recovery_report._drawn(features, fine, np.zeros(2, dtype=int), seed=0)
+    drawn = file._drawn(features, fine, np.zeros(2, dtype=int), seed=0)
     assert len(drawn["points"]) == 20
     assert set(drawn["fine"]) == {0, 1}
 
@@ -102,17 +103,15 @@ def test_no_fine_label_changes_a_cluster(reported, monkeypatch):
     arrays = load_file(folder / "representation.safetensors")
     x, fine, coarse_map = arrays["train.as is"], arrays["fine.train"], arrays["coarse_map"]
     seen = []
-    genuine = hidden_classes.recovery.match
-    monkeypatch.setattr(
-        hidden_classes.recovery, "match", lambda c, *rest: seen.append(c.copy()) or genuine(c, *rest)
-    )
+    genuine = score.match
+    monkeypatch.setattr(score, "match", lambda c, *rest: seen.append(c.copy()) or genuine(c, *rest))
     swapped = fine.copy()
     for k in range(coarse_map.max() + 1):
         members = np.flatnonzero(coarse_map[fine] == k)
         swapped[members] = np.random.default_rng(0).permutation(fine[members])
     test = arrays["test.as is"], arrays["fine.test"]
     for labels in (fine, swapped):
-        hidden_classes.recovered((x, labels), test, coarse_map, arrays["classifier"], seed=0)
+        score_rows(Representation((x, labels), test, arrays["classifier"]), coarse_map, seed=0)
     for first, second in zip(seen[: len(METHODS)], seen[len(METHODS) :], strict=True):
         np.testing.assert_array_equal(first, second)
 
@@ -127,29 +126,29 @@ def test_prediction_off_the_classifier_is_that_of_projected_moments():
 
 
 def test_a_run_on_fine_labels_is_a_baseline(tmp_path):
-    report = study(DATA, replace(RECIPE, labels="fine", epochs=1), tmp_path, device="cpu")
-    assert "how much" not in report
+    report = whole(replace(RECIPE, labels="fine", epochs=1), DATA, tmp_path, device="cpu")
+    assert "by_view" not in report
     assert set(report["accuracy"]) == set(VIEWS)
 
 
-def test_a_glance_at_all_images_is_how_much_the_study_found(reported):
+def test_a_glance_at_all_images_has_the_rows_by_view_of_the_whole(reported):
     report, folder = reported
-    seen = glance(DATA, RECIPE, folder, device="cpu")
-    assert seen["how much"] == report["how much"]
+    seen = glance(RECIPE, DATA, folder, device="cpu")
+    assert seen["by_view"] == report["by_view"]
     assert seen["accuracy"] == report["accuracy"]
-    assert json.loads((folder / "glance.json").read_text())["how much"] == report["how much"]
-    fewer = glance(DATA, RECIPE, folder, images=100, device="cpu")
-    assert {row["images"] for row in fewer["how much"]} == {100}
+    assert json.loads((folder / "glance.json").read_text())["by_view"] == report["by_view"]
+    fewer = glance(RECIPE, DATA, folder, images=100, device="cpu")
+    assert {row["images"] for row in fewer["by_view"]} == {100}
 
 
 def test_networks_see_images_at_the_resolution_they_were_last_trained_on(tmp_path):
     recipe = replace(RECIPE, epochs=1, sizes=[[0, 20]])
-    seen = glance(DATA, recipe, tmp_path, device="cpu")
+    seen = glance(recipe, DATA, tmp_path, device="cpu")
     assert seen["accuracy"]["as is"] == pytest.approx(seen["metrics"][-1]["test.accuracy"], abs=1e-12)
 
 
 def test_a_view_is_the_mean_over_mirror_images_and_shifts(reported):
-    trained = train(DATA, RECIPE, reported[1], device="cpu")
+    trained = train(RECIPE, DATA, reported[1], device="cpu")
     seen = views(trained.network, trained.images["test"], np.arange(8))
     one = [
         represent(trained.network, trained.images["test"], np.arange(8), flipped=flipped, shift=shift)
@@ -169,9 +168,9 @@ def test_a_view_is_the_mean_over_mirror_images_and_shifts(reported):
 def test_runs_together_hold_what_figures_of_grids_draw(reported):
     report, _ = reported
     (run,) = together([report])["runs"]
-    assert run["how much"] == report["how much"]
+    assert run["by_view"] == report["by_view"]
     assert run["last"] == report["metrics"][-1]
-    assert set(run) == {"recipe", "coarse_map", "accuracy", "how much", "last"}
+    assert set(run) == {"recipe", "coarse_map", "accuracy", "by_view", "last"}
 
 
 def row(clp, view="as is", method="k-means"):
@@ -180,7 +179,7 @@ def row(clp, view="as is", method="k-means"):
 
 
 def test_summary_gives_means_intervals_and_the_ratio_to_the_baseline():
-    coarse = [{"recipe": {"labels": "coarse", "map": "mod"}, "how much": [row(v)]} for v in (0.8, 0.84, 0.88)]
+    coarse = [{"recipe": {"labels": "coarse", "map": "mod"}, "by_view": [row(v)]} for v in (0.8, 0.84, 0.88)]
     fine = [{"recipe": {"labels": "fine", "map": "mod"}, "accuracy": {"as is": v}} for v in (0.9, 0.92)]
     (found,) = summary([*coarse, *fine])
     assert found["runs"] == 3
@@ -190,18 +189,18 @@ def test_summary_gives_means_intervals_and_the_ratio_to_the_baseline():
 
 
 def test_summary_of_one_run_has_no_interval_and_no_ratio_without_a_baseline():
-    (found,) = summary([{"recipe": {"labels": "coarse", "map": "mod"}, "how much": [row(0.8)]}])
+    (found,) = summary([{"recipe": {"labels": "coarse", "map": "mod"}, "by_view": [row(0.8)]}])
     assert np.isnan(found["clp ±"])
     assert found["ratio"] is None
 
 
 def test_two_processes_find_what_one_does(reported):
     report, folder = reported
-    again = study(DATA, RECIPE, folder, device="cpu", jobs=2)
-    assert (again["how much"], again["where"]) == (report["how much"], report["where"])
+    again = whole(RECIPE, DATA, folder, device="cpu", jobs=2)
+    assert (again["by_view"], again["by_place"]) == (report["by_view"], report["by_place"])
 
 
 def test_too_few_images_for_a_glance_are_refused_before_training(tmp_path):
     with pytest.raises(ValueError, match="images must be so many that every class is among them, got 3: "):
-        glance(DATA, RECIPE, tmp_path / "run", images=3, device="cpu")
+        glance(RECIPE, DATA, tmp_path / "run", images=3, device="cpu")
     assert not (tmp_path / "run").exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finegrain.empirical.networks.recipe import Recipe, read_recipes
+from finegrain.empirical.networks.recipe import Recipe, one_recipe, read_recipes
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.toml"))
 
@@ -124,3 +124,37 @@ def test_a_map_may_be_given_by_its_entries(tmp_path):
     file.write_text("[recipe]\nmap = [0, 0, 1, 1]\n")
     ((name, recipe),) = read_recipes(file)
     assert (name, recipe.map) == ("recipe", (0, 0, 1, 1))
+
+
+def test_a_recipe_of_the_package_goes_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file in CONFIGS:
+        assert read_recipes(Path(file.stem)) == read_recipes(file)
+    with pytest.raises(
+        FileNotFoundError, match="no file cifr, and no recipe of that name in the package: cifar, "
+    ):
+        read_recipes(Path("cifr"))
+
+
+def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("cifar").write_text("[recipe]\nwidth = 7")
+    assert [recipe.width for _, recipe in read_recipes(Path("cifar"))] == [7]
+
+
+def test_one_recipe_may_be_given_as_itself_a_mapping_or_a_file(tmp_path):
+    recipe = Recipe(width=7)
+    (tmp_path / "mine.toml").write_text("[recipe]\nwidth = 7")
+    assert one_recipe(recipe) == one_recipe({"width": 7})
+    assert one_recipe(tmp_path / "mine.toml") == ("mine", recipe)
+    assert one_recipe(recipe)[0] != one_recipe({"width": 8})[0]
+
+
+def test_a_recipe_with_an_unknown_entry_or_of_several_runs_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown entry 'widht' \(nearest: width"):
+        one_recipe({"widht": 7})
+    (tmp_path / "two.toml").write_text("vary = { width = [7, 8] }")
+    with pytest.raises(
+        ValueError, match=r"recipe must be a file of one run, got 2 in .*two_width-7, two_width-8; take one"
+    ):
+        one_recipe(tmp_path / "two.toml")

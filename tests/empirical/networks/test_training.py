@@ -36,7 +36,7 @@ def assert_same(first, second):
 
 
 def test_learns_the_coarse_labels(tmp_path):
-    trained = train(DATA, replace(SPEED, epochs=4), tmp_path, device="cpu")
+    trained = train(replace(SPEED, epochs=4), DATA, tmp_path, device="cpu")
     assert trained.metrics[-1]["test.accuracy"] > 0.9 > trained.metrics[0]["test.accuracy"]
 
 
@@ -48,7 +48,7 @@ class Killed(BaseException):
     scope="module", params=[SPEED, replace(SHORT, loss="squared", flip="random")], ids=["speed", "mlp"]
 )
 def whole(request, tmp_path_factory):
-    return request.param, train(DATA, request.param, tmp_path_factory.mktemp("whole"), device="cpu")
+    return request.param, train(request.param, DATA, tmp_path_factory.mktemp("whole"), device="cpu")
 
 
 @pytest.mark.parametrize("step", [3, 7])
@@ -66,26 +66,26 @@ def test_killed_at_any_step_it_ends_with_the_same_weights(tmp_path, monkeypatch,
     genuine = training.batches
     monkeypatch.setattr(training, "batches", dying)
     with pytest.raises(Killed):
-        train(DATA, recipe, tmp_path / "killed", device="cpu")
+        train(recipe, DATA, tmp_path / "killed", device="cpu")
     monkeypatch.setattr(training, "batches", genuine)
-    assert_same(weights(train(DATA, recipe, tmp_path / "killed", device="cpu")), weights(expected))
+    assert_same(weights(train(recipe, DATA, tmp_path / "killed", device="cpu")), weights(expected))
 
 
 def test_of_two_processes_on_one_run_the_second_is_refused(tmp_path):
     with RunFolder(tmp_path, {}), pytest.raises(OSError, match="in use by another process"):
-        train(DATA, SHORT, tmp_path, device="cpu")
+        train(SHORT, DATA, tmp_path, device="cpu")
 
 
 def test_a_finished_run_is_read_back(tmp_path, monkeypatch):
-    first = train(DATA, SHORT, tmp_path, device="cpu")
+    first = train(SHORT, DATA, tmp_path, device="cpu")
     monkeypatch.setattr(training, "batches", None)
-    again = train(DATA, SHORT, tmp_path, device="cpu")
+    again = train(SHORT, DATA, tmp_path, device="cpu")
     assert_same(weights(again), weights(first))
     assert again.metrics == first.metrics
 
 
 def test_observables_are_those_of_the_measured_representation(tmp_path):
-    trained = train(DATA, SHORT, tmp_path, device="cpu")
+    trained = train(SHORT, DATA, tmp_path, device="cpu")
     last = trained.checkpoint(SHORT.epochs)
     moments = Moments.from_samples(last["features.test"], last["fine.test"], 4)
     expected = observables.fine_share(moments, trained.coarse_map)
@@ -96,7 +96,7 @@ def test_observables_are_those_of_the_measured_representation(tmp_path):
 
 def test_checkpoints_lie_where_they_are_due_and_change_no_weight(tmp_path, monkeypatch):
     """One every second of three epochs, killed in the last: the same weights, and means over the epochs between."""
-    every = train(DATA, SHORT, tmp_path / "every", device="cpu")
+    every = train(SHORT, DATA, tmp_path / "every", device="cpu")
     recipe = replace(SHORT, measure_every=2)
     genuine = training.batches
 
@@ -107,9 +107,9 @@ def test_checkpoints_lie_where_they_are_due_and_change_no_weight(tmp_path, monke
 
     monkeypatch.setattr(training, "batches", dying)
     with pytest.raises(Killed):
-        train(DATA, recipe, tmp_path / "seldom", device="cpu")
+        train(recipe, DATA, tmp_path / "seldom", device="cpu")
     monkeypatch.setattr(training, "batches", genuine)
-    seldom = train(DATA, recipe, tmp_path / "seldom", device="cpu")
+    seldom = train(recipe, DATA, tmp_path / "seldom", device="cpu")
     assert [line["epoch"] for line in seldom.metrics] == [0, 2, 3]
     losses = [line["loss"] for line in every.metrics[1:]]
     assert [line["loss"] for line in seldom.metrics[1:]] == pytest.approx([np.mean(losses[:2]), losses[2]])
@@ -122,25 +122,25 @@ def test_checkpoints_lie_where_they_are_due_and_change_no_weight(tmp_path, monke
 def test_checkpoints_of_other_epochs_are_refused_and_kept(tmp_path):
     """As earlier versions left them: one every epoch, whatever measure_every."""
     recipe = replace(SHORT, measure_every=3)
-    train(DATA, recipe, tmp_path, device="cpu", steps=1)
+    train(recipe, DATA, tmp_path, device="cpu", steps=1)
     config = json.loads((tmp_path / "config.json").read_text())
     with RunFolder(tmp_path, config) as record:
         record.write(1, record.read(0), {"epoch": 1})
     before = {p: p.read_bytes() for p in tmp_path.rglob("*.safetensors")}
     with pytest.raises(ValueError, match=r"must hold checkpoints of epochs \[0, 3\], got \[0, 1\]"):
-        train(DATA, recipe, tmp_path, device="cpu")
+        train(recipe, DATA, tmp_path, device="cpu")
     assert {p: p.read_bytes() for p in tmp_path.rglob("*.safetensors")} == before
 
 
 def test_the_search_for_convolutions_leaves_the_callers_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
-    train(DATA, replace(SHORT, epochs=1), tmp_path, device="cpu")
+    train(replace(SHORT, epochs=1), DATA, tmp_path, device="cpu")
     assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
 
 
 def test_the_untrained_network_can_be_had_back(tmp_path):
-    trained = train(DATA, SHORT, tmp_path, device="cpu")
+    trained = train(SHORT, DATA, tmp_path, device="cpu")
     first = trained.checkpoint(0)["network.classifier.weight"]
     np.testing.assert_array_equal(trained.network_at(0).classifier.weight.detach().numpy(), first)
     assert not np.array_equal(trained.network.classifier.weight.detach().numpy(), first)
@@ -148,7 +148,7 @@ def test_the_untrained_network_can_be_had_back(tmp_path):
 
 def test_training_leaves_the_generator_of_torch_alone(tmp_path):
     before = torch.random.get_rng_state()
-    train(DATA, replace(SHORT, epochs=1), tmp_path, device="cpu")
+    train(replace(SHORT, epochs=1), DATA, tmp_path, device="cpu")
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -172,7 +172,7 @@ def test_recipes_for_a_gpu_take_two_steps_on_a_processor(tmp_path, file):
     """The recipe as committed, but for the batch and the width, which a processor has no time for."""
     _, recipe = next(iter(read_recipes(file)))
     small = replace(recipe, batch=16, width=8, measured=80, compile=False, sizes=())
-    trained = train(DATA, small, tmp_path, device="cpu", steps=2)
+    trained = train(small, DATA, tmp_path, device="cpu", steps=2)
     assert np.isfinite(np.concatenate([w.ravel() for w in weights(trained).values()])).all()
     assert len(trained.metrics) == 1  # no epoch was completed
 
@@ -187,18 +187,18 @@ def test_recipes_for_a_gpu_take_two_steps_on_a_processor(tmp_path, file):
 )
 def test_settings_that_do_not_fit(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
-        train(DATA, replace(SHORT, **change), tmp_path / "run", device="cpu")
+        train(replace(SHORT, **change), DATA, tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_checkpoint_of_another_network_is_refused_and_kept(tmp_path):
-    train(DATA, replace(SHORT, epochs=1), tmp_path, device="cpu")
+    train(replace(SHORT, epochs=1), DATA, tmp_path, device="cpu")
     before = {p: p.read_bytes() for p in tmp_path.rglob("*.safetensors")}
     with pytest.raises(ValueError, match="holds a run of another config"):
-        train(DATA, replace(SHORT, epochs=1, width=8), tmp_path, device="cpu")
+        train(replace(SHORT, epochs=1, width=8), DATA, tmp_path, device="cpu")
     assert {p: p.read_bytes() for p in tmp_path.rglob("*.safetensors")} == before
 
 
 def test_a_diverging_run_says_so(tmp_path):
     with pytest.raises(RuntimeError, match="stopped being finite in epoch 1; lower learning_rate"):
-        train(DATA, replace(SHORT, learning_rate=1e20, loss="squared"), tmp_path, device="cpu")
+        train(replace(SHORT, learning_rate=1e20, loss="squared"), DATA, tmp_path, device="cpu")
