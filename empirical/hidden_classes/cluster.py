@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from finegrain.empirical.hidden_classes.look import beside, checked, look_where_theory_says
 from finegrain.theory.tools import checks
-from finegrain.theory.tools.arrays import Floats, Labels, beside, checked, look_where_theory_says
+from finegrain.theory.tools.arrays import Floats, Labels
 
 METHODS = ("k-means", "guided-k-means", "guided-mixture")
 STARTS = 10  # of k-means, and of a mixture

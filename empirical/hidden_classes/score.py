@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
 from finegrain.empirical.hidden_classes.cluster import METHODS, cluster
+from finegrain.empirical.hidden_classes.look import beside
 from finegrain.theory.tools import checks
-from finegrain.theory.tools.arrays import Floats, Labels, beside
+from finegrain.theory.tools.arrays import Floats, Labels
 from finegrain.theory.tools.brief import brief
 
 RIDGE = 1e-3  # of the probe: mean cross-entropy + RIDGE/2 ||weights||^2, on standardised features
