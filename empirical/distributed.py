@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -50,6 +50,15 @@ def share(items: Sequence[T]) -> Sequence[T]:
     """The items that are this process's to work on."""
     rank, size = rank_and_size()
     return items[rank::size]
+
+
+def union(found: set[str]) -> set[str]:
+    """What any of the processes has found."""
+    _, size = rank_and_size()
+    everywhere: list[Any] = [found] * size
+    if size > 1:
+        dist.all_gather_object(everywhere, found)
+    return set().union(*everywhere)
 
 
 def all_reduce(accumulator: A | None) -> A | None:

@@ -1,6 +1,7 @@
 from .empirical.hidden_classes.discover import discover as discover
 from .empirical.measurement.measure import measure as measure
 from .empirical.prediction.predict import predict as predict
+from .empirical.readers.hooks import features as features
 from .sims.population.flow import Trajectory as Trajectory
 from .sims.population.flow import population_flow as population_flow
 from .theory import kinematics as kinematics

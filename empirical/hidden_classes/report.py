@@ -58,7 +58,7 @@ def study(
         split: hidden_classes.views(trained.network, images, pixels=pixels)
         for split, images in trained.images.items()
     }
-    report = _heading(data, recipe, trained)
+    report = _heading(data, trained)
     report["accuracy"] = hidden_classes.accuracies(trained, recipe, views["test"])
     if recipe.labels == "coarse":
         fine = data.train_y, data.test_y
@@ -100,7 +100,7 @@ def glance(
     trained = train(data, recipe, folder, device=device, progress=progress)
     pixels = _pixels(data, recipe)
     test = hidden_classes.views(trained.network, trained.images["test"], pixels=pixels)
-    report = _heading(data, recipe, trained)
+    report = _heading(data, trained)
     report["accuracy"] = hidden_classes.accuracies(trained, recipe, test)
     if recipe.labels == "coarse":
         seen = hidden_classes.views(trained.network, trained.images["train"], chosen, pixels)
@@ -116,13 +116,15 @@ def _pixels(data: Dataset, recipe: Recipe) -> int:
     return recipe.pixels(recipe.epochs - 1, data.train_x.shape[1])
 
 
-def _heading(data: Dataset, recipe: Recipe, trained: Trained) -> Report:
+def _heading(data: Dataset, trained: Trained) -> Report:
     return {
-        "recipe": asdict(recipe),
+        "recipe": asdict(trained.recipe),
         "images": data.name.partition(":")[0],
         "class_names": list(data.class_names),
         "coarse_map": trained.coarse_map.tolist(),
         "metrics": trained.metrics,
+        # Of the training and of its checkpoints; whatever precision trained a network, `represent` reads it in float32.
+        "precision": {"training": trained.recipe.precision, "representation": "float32"},
         "environment": environment(),
         "device": _device(trained),
     }

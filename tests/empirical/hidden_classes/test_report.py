@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 from tiny_images import tiny_images
 
@@ -22,7 +23,8 @@ from finegrain.theory.theorems.where_to_look import project
 
 DATA = tiny_images()
 RECIPE = Recipe(
-    network="speed", width=16, epochs=2, batch=32, learning_rate=0.1, shift_rate=8, lookahead=True, crop=1, measured=80
+    network="speed", width=16, epochs=2, batch=32, learning_rate=0.1, shift_rate=8, lookahead=True, crop=1, measured=80,
+    precision="float32",
 )  # fmt: skip
 
 
@@ -94,6 +96,18 @@ def test_committed_moments_are_those_of_the_test_images(reported):
     scale = np.abs(exact.covariances).max()
     np.testing.assert_allclose(stored.covariances, exact.covariances, atol=1e-6 * scale, rtol=0)
     np.testing.assert_allclose(stored.means, exact.means, rtol=1e-6)
+
+
+def test_the_report_says_what_it_was_computed_in(reported):
+    report, _ = reported
+    assert report["precision"] == {"training": "float32", "representation": "float32"}
+    assert report["recipe"]["precision"] == "float32"
+    assert report["environment"]["processor"]["torch"] == torch.backends.cpu.get_cpu_capability()
+
+
+def test_the_precision_of_a_report_is_the_one_that_was_used(tmp_path):
+    report = glance(DATA, replace(RECIPE, epochs=1, precision="auto", labels="fine"), tmp_path, device="cpu")
+    assert report["recipe"]["precision"] == report["precision"]["training"] == "float32"
 
 
 def test_no_fine_label_changes_a_cluster(reported, monkeypatch):

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from finegrain.empirical.commands.measure import measure as command
 from finegrain.empirical.measurement.figure import draw
 from finegrain.empirical.measurement.measure import measure
 from finegrain.empirical.readers.hooks import layer_batches
+from finegrain.sims.processor import in_words, processor
 from finegrain.theory import observables
 from finegrain.theory.moments import Moments
 
@@ -46,6 +48,24 @@ def test_a_result_is_shown_in_a_few_lines(result):
     assert "class_names=['0', '1', '2', '3']" in shown
     assert "{fine_share: Estimate(value=" in shown
     assert len(shown) < 1000
+
+
+def test_the_precision_is_that_of_the_features_as_they_came_and_of_the_sums(result):
+    assert result.precision == {"features": "float64", "sums": "float64"}
+    assert result.report()["precision"] == result.precision
+    assert result.report()["environment"]["processor"]["torch"] == torch.backends.cpu.get_cpu_capability()
+    rows = torch.from_numpy(X).to(torch.float32)
+    batches = [(rows[:60], Y[:60]), (rows[60:].double(), Y[60:])]
+    mixed = measure(iter(batches), num_classes=4, groups=1)
+    assert mixed.precision == {"features": "float32, float64", "sums": "float64"}
+
+
+def test_the_command_says_what_it_computed_in(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("finegrain.empirical.commands.measure._write", lambda result, folder: [])
+    np.savez(tmp_path / "x.npz", features=X.astype(np.float32), labels=Y)
+    command([str(tmp_path / "x.npz")], out=tmp_path, groups=1)
+    line = f"computed in: float32 features, float64 sums; {in_words(processor())}"
+    assert line in capsys.readouterr().out.splitlines()
 
 
 def test_every_observable_is_there_with_its_interval(result):
