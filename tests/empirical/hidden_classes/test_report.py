@@ -1,6 +1,7 @@
 """What is told of a trained run: every way beside the others, labels used only where they may be."""
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import product
 
@@ -26,6 +27,14 @@ RECIPE = Recipe(
     network="speed", width=16, epochs=2, batch=32, learning_rate=0.1, shift_rate=8, lookahead=True, crop=1, measured=80,
     precision="float32",
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_starts():
+    """Two of ten starts: what is asked here is how the rows stand together, not how good a maximum is found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hidden_classes.recovery, "STARTS", 2)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -209,10 +218,27 @@ def test_summary_of_one_run_has_no_interval_and_no_ratio_without_a_baseline():
     assert found["ratio"] is None
 
 
-def test_two_processes_find_what_one_does(reported):
-    report, folder = reported
-    again = study(DATA, RECIPE, folder, device="cpu", jobs=2)
-    assert (again["how much"], again["where"]) == (report["how much"], report["where"])
+def test_two_processes_find_what_one_does(monkeypatch):
+    # The others load the module anew.
+    monkeypatch.setattr(hidden_classes.recovery, "STARTS", 10)
+    rng = np.random.default_rng(0)
+    fine, coarse_map = np.arange(120) % 4, np.array([0, 1, 0, 1])
+    calls = {}
+    for place in ("one", "another"):
+        x = rng.standard_normal((120, 6)) + 3 * rng.standard_normal((4, 6))[fine]
+        calls[place] = (x[:80], fine[:80]), (x[80:], fine[80:]), coarse_map, rng.standard_normal((2, 6)), 0
+    assert hidden_classes._side_by_side(calls, 2) == hidden_classes._side_by_side(calls, 1)
+
+
+def test_a_study_hands_its_processes_to_all_that_clusters_side_by_side(reported, tmp_path, monkeypatch):
+    jobs = []
+    shutil.copytree(reported[1], tmp_path / "run")
+    monkeypatch.setattr(hidden_classes, "_side_by_side", lambda calls, count: jobs.append(count) or {})
+    monkeypatch.setattr(recovery_report, "_when", lambda *_: [])
+    monkeypatch.setattr(recovery_report, "_drawn", lambda *_: {})
+    study(DATA, RECIPE, tmp_path / "run", device="cpu", jobs=2)
+    glance(DATA, RECIPE, tmp_path / "run", device="cpu", jobs=3)
+    assert jobs == [2, 2, 3]
 
 
 def test_too_few_images_for_a_glance_are_refused_before_training(tmp_path):

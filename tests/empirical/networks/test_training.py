@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from short_training import SHORT, weights
 from tiny_images import tiny_images
 
 from finegrain.empirical.networks import training
@@ -18,17 +19,10 @@ from finegrain.theory.moments import Moments
 
 ROOT = Path(__file__).parents[3]
 DATA = tiny_images()
-SHORT = Recipe(
-    network="mlp", width=16, epochs=3, batch=32, learning_rate=0.1, crop=1, scale=1.0, measured=80, precision="float32"
-)  # fmt: skip
 SPEED = Recipe(
     network="speed", width=16, epochs=2, batch=32, learning_rate=0.1, shift_rate=8, lookahead=True, crop=2,
     sizes=((0, 16), (1, 20)), measured=80, precision="float32",
 )  # fmt: skip
-
-
-def weights(trained):
-    return {name: t.numpy() for name, t in trained.network.state_dict().items()}
 
 
 def assert_same(first, second):
