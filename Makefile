@@ -1,10 +1,10 @@
-# make figures | cifar | cifar-long | test | lint | docs | browser | bench | fuzz | mutation | oldest | shuffled | clean: each target installs what it needs into .venv first.
+# make figures | cifar | cifar-long | test | other-processor | lint | docs | browser | bench | fuzz | mutation | oldest | shuffled | clean: each target installs what it needs into .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: figures cifar cifar-long test links lint docs browser bench fuzz mutation oldest shuffled clean
+.PHONY: figures cifar cifar-long test other-processor links lint docs browser bench fuzz mutation oldest shuffled clean
 
 figures: $(INSTALLED)
 	$(BIN)/finegrain figures --out figures
@@ -21,8 +21,20 @@ cifar-long: $(INSTALLED)
 	$(BIN)/finegrain recover configs/cifar_long.toml --data $(DATA)
 
 # One thread a process: the suite runs in parallel over processes instead. In its own order, also after make shuffled.
+# worksteal gives each process tests that lie together, so that what a module's tests share is made once.
+SUITE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -p no:randomly
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -p no:randomly
+	$(SUITE)
+
+# The suite with the kernels of other processors: an older one, one of AVX2, and one of AVX-512 where this processor
+# has it. TESTS=tests/empirical runs a part of it.
+TESTS ?= tests
+other-processor: $(INSTALLED)
+	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Nehalem MKL_CBWR=COMPATIBLE $(SUITE) $(TESTS)
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OPENBLAS_CORETYPE=Haswell MKL_CBWR=AVX2 $(SUITE) $(TESTS)
+	if grep -q avx512bw /proc/cpuinfo; then \
+	    ATEN_CPU_CAPABILITY=avx512 OPENBLAS_CORETYPE=SkylakeX $(SUITE) $(TESTS); \
+	fi
 
 # Tools that read sources without running them look for finegrain.theory in finegrain/theory: a link, not in git.
 PACKAGES := theory sims empirical paper_figs

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -48,6 +48,15 @@ def share() -> slice:
     """Of a list of work, what is this process's."""
     rank, size = rank_and_size()
     return slice(rank, None, size)
+
+
+def union(found: set[str]) -> set[str]:
+    """What any of the processes has found."""
+    _, size = rank_and_size()
+    everywhere: list[Any] = [found] * size
+    if size > 1:
+        dist.all_gather_object(everywhere, found)
+    return set().union(*everywhere)
 
 
 def all_reduce(accumulator: A | None) -> A | None:

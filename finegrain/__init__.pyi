@@ -3,6 +3,7 @@ from .empirical.hidden_classes.recover import recover as recover
 from .empirical.measurement.measure import measure as measure
 from .empirical.networks.training import train as train
 from .empirical.prediction.predict import predict as predict
+from .empirical.readers.hooks import features as features
 from .sims.population.flow import Trajectory as Trajectory
 from .sims.population.flow import population_flow as population_flow
 from .sims.setting import Setting as Setting

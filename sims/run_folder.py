@@ -1,7 +1,7 @@
 """A run is a folder that a kill cannot corrupt and that resumes.
 
     config.json         what was asked for; a folder holding another config is refused
-    environment.json    a list: Python, libraries, platform, thread count of each environment that worked on the run
+    environment.json    a list: Python, libraries, processor, thread count of each environment that worked on the run
     checkpoints/00012.safetensors    arrays at the 12th recorded point
     metrics.jsonl       one line a checkpoint, rebuilt from the checkpoints' own headers on resume
 
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from finegrain.sims.processor import processor
 from finegrain.theory.tools.arrays import Arrays
 from finegrain.theory.tools.files import clear, to_json, writable_folder, write_atomic
 
@@ -48,6 +49,7 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": os.environ.get("OMP_NUM_THREADS", "default"),
         "libraries": {name: metadata.version(name) for name in LIBRARIES},
@@ -195,12 +197,22 @@ def _read_json(file: Path, kind: type) -> Any:
 
 
 def _require_same(path: Path, stored: dict[str, Any], config: dict[str, Any]) -> None:
+    stored, config = _flat(stored), _flat(config)
     different = sorted(k for k in stored.keys() | config.keys() if stored.get(k) != config.get(k))
     if different:
         details = "; ".join(_difference(k, stored.get(k), config.get(k)) for k in different)
         raise ValueError(
             f"run folder {path} holds a run of another config ({details}); choose another output folder or delete it"
         )
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    """The entries of inner tables by their path, "recipe.width", so that a message names what differs."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        inner = _flat(value) if isinstance(value, dict) and value else {}
+        flat |= {f"{name}.{key}": entry for key, entry in inner.items()} if inner else {name: value}
+    return flat
 
 
 def _difference(name: str, stored: Any, asked: Any) -> str:

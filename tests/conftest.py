@@ -13,3 +13,12 @@ for name, examples in (("mutation-first", 3), ("mutation", 25)):
     phases = [Phase.explicit, Phase.generate]
     settings.register_profile(name, max_examples=examples, derandomize=True, deadline=None, phases=phases)
 settings.load_profile("default")
+
+
+def pytest_report_header() -> str:
+    """Whose kernels compute: what fails on one processor may pass on another."""
+    import torch  # noqa: F401 (so that its kernels are named)
+
+    from finegrain.sims.processor import in_words, processor
+
+    return f"processor: {in_words(processor())}"

@@ -61,6 +61,7 @@ def measure(
     from finegrain.empirical import distributed
     from finegrain.empirical.measurement import measure
     from finegrain.empirical.readers.hooks import model_batches
+    from finegrain.sims.processor import in_words, processor
     from finegrain.theory.tools.files import writable_folder
 
     if bool(features) == bool(model):
@@ -83,6 +84,13 @@ def measure(
     console.print(_table(result))
     for note in result.notes:
         console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
+    used = result.precision
+    console.print(
+        f"computed in: {used['features']} features, {used['sums']} sums; {in_words(processor())}",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
     console.print("written: " + ", ".join(str(p) for p in paths), soft_wrap=True)
 
 

@@ -72,11 +72,23 @@ def recover(
             console.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
             diverged.append(name)
     console.print(_table(report.summary(reports), report.WAY, report.SCORES))
+    if reports:
+        console.print(_computed_in(reports), soft_wrap=True, markup=False, highlight=False)
     if json_file:
         write_atomic(json_file, to_json(report.together(reports)))
         console.print(f"written: {json_file}", markup=False, soft_wrap=True)
     if diverged:
         raise RuntimeError(f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}")
+
+
+def _computed_in(reports: list[dict[str, Any]]) -> str:
+    """The precisions that trained the runs, that of their representations, and the processor."""
+    from finegrain.sims.processor import in_words
+
+    trained = ", ".join(sorted({r["precision"]["training"] for r in reports}))
+    read = reports[0]["precision"]["representation"]
+    kernels = in_words(reports[0]["environment"]["processor"])
+    return f"computed in: training {trained}, representation {read}; {kernels}"
 
 
 def _table(rows: list[dict[str, Any]], way: tuple[str, ...], scores: tuple[str, ...]) -> Table:

@@ -110,6 +110,8 @@ def _heading(trained: Trained) -> Report:
         "class_names": list(trained.data.class_names),
         "coarse_map": trained.coarse_map.tolist(),
         "metrics": trained.metrics,
+        # Of the training and of its checkpoints; whatever precision trained a network, `represent` reads it in float32.
+        "precision": {"training": trained.recipe.precision, "representation": "float32"},
         "environment": environment(),
         "device": _device(trained),
     }

@@ -76,6 +76,7 @@ class Measurement:
         matrices: (C, C): "class_distances" and "separation" of all pairs, and "mahalanobis", "lda_accuracy", ... of
             those in one coarse class, NaN elsewhere
         level: of the confidence intervals; groups: of the jackknife, 1 if there are no intervals
+        precision: of the "features" as they came, and of the "sums" of their products
         notes: what to bear in mind when reading the numbers
     """
 
@@ -88,6 +89,7 @@ class Measurement:
     matrices: dict[str, Estimate]
     level: float
     groups: int
+    precision: dict[str, str]
     notes: list[str]
 
     __repr__ = brief
@@ -102,6 +104,7 @@ class Measurement:
             "dimension": self.moments.dim,
             "covariance": self.moments.kind,
             "confidence": {"level": self.level, "groups": self.groups, "method": "delete-a-group jackknife"},
+            "precision": self.precision,
             "notes": self.notes,
             "scalars": {name: _listed(e) for name, e in self.scalars.items()},
             "matrices": {name: _listed(e) for name, e in self.matrices.items()},
@@ -155,16 +158,20 @@ def measure(
     coarse, coarse_names = _coarse_classes(coarse_map, stream.class_names)
     weights = None if classifier is None else as_classifier(classifier, len(coarse_names), len(coarse))
     grouped: GroupedMoments | None = None
+    kinds: set[str] = set()
     for x, y in tracked(stream.batches, "reading features", total=stream.total, show=progress):
         if grouped is None:
             grouped = _groups_for(len(coarse), x.shape[1], covariance, groups)
             if weights is not None:
                 checks.shape("classifier", weights.weights, ("K", x.shape[1]))
         grouped.update(x, y)
+        kinds.add(str(x.dtype).removeprefix("torch."))
     grouped = distributed.all_reduce(grouped)
     if grouped is None:
         raise ValueError("features must hold at least one sample, got none")
-    return _summary(grouped, stream.class_names, coarse, coarse_names, weights, level, progress)
+    # GroupedMoments sums in float64 whatever it is given.
+    precision = {"features": ", ".join(sorted(distributed.union(kinds))), "sums": "float64"}
+    return _summary(grouped, stream.class_names, coarse, coarse_names, weights, level, precision, progress)
 
 
 def _length(coarse_map: CoarseMap) -> int | None:
@@ -189,6 +196,7 @@ def _summary(
     coarse_names: list[str],
     classifier: Classifier | None,
     level: float,
+    precision: dict[str, str],
     progress: bool,
 ) -> Measurement:
     moments, counts = _in_numpy(grouped.compute()), grouped.counts
@@ -214,6 +222,7 @@ def _summary(
         matrices=matrices,
         level=level,
         groups=grouped.groups if left_out else 1,
+        precision=precision,
         notes=notes,
     )
 

@@ -40,7 +40,7 @@ MOST = 10_000
 LABELS = ("coarse", "fine")
 LOSSES = ("cross-entropy", "squared")
 SCHEDULES = ("one-cycle", "cosine")
-AMP = ("auto", "bf16", "off")
+PRECISIONS = ("auto", "float32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Recipe:
         lookahead: average the weights every 5 steps, ever more slowly (Zhang et al. 2019)
         crop, flip: augmentation (finegrain.empirical.networks.augment); crop is the padding in pixels
         sizes: pairs (epoch, pixels): from that epoch on images are scaled to so many pixels; default: as they are
-        amp: "bf16", "off", or "auto": bf16 autocast on CUDA and on processors with bf16 products, else off
+        precision: of the products, "float32", "bf16" (autocast), or "auto": bf16 on CUDA, float32 on every processor
         compile: let torch.compile fuse the network
         seed: of the weights, the order, the crops, the mirrors and the measured subset
         measure_every: epochs between checkpoints, each of which measures the representation
@@ -88,7 +88,7 @@ class Recipe:
     crop: int = 4
     flip: str = "alternating"
     sizes: tuple[tuple[int, int], ...] = ()
-    amp: str = "auto"
+    precision: str = "auto"
     compile: bool = False
     seed: int = 0
     measure_every: int = 1
@@ -110,7 +110,13 @@ class Recipe:
         for name in ("label_smoothing", "momentum", "peak_at"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be below 1, got {getattr(self, name)}")
-        choices = {"labels": LABELS, "loss": LOSSES, "schedule": SCHEDULES, "flip": FLIPS, "amp": AMP}
+        choices = {
+            "labels": LABELS,
+            "loss": LOSSES,
+            "schedule": SCHEDULES,
+            "flip": FLIPS,
+            "precision": PRECISIONS,
+        }
         for name, allowed in choices.items():
             checks.one_of(name, getattr(self, name), allowed)
         for epoch, pixels in self.sizes:

@@ -3,7 +3,7 @@
 A checkpoint, one every `measure_every` epochs, holds the state: weights, momenta, slow weights, and the representation
 of a fixed subset of train and test images, from which every observable follows. The first is the untrained network.
 All that is random in an epoch is a function of (seed, epoch), so a killed run goes on from its last checkpoint to the
-same weights, bit for bit on a CPU.
+same weights, bit for bit on one CPU; another one, with other vector instructions, rounds differently.
 
 Started by torchrun, every process takes its share of each batch (DistributedDataParallel) and the first writes.
 """
@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class Trained:
     """What a finished run leaves.
 
     Attributes:
-        recipe, data: what it was trained with
+        recipe, data: what it was trained with; the precision is the one used, never "auto"
         network: in evaluation mode
         images: "train" and "test", on the network's device
         coarse_map: (C,)
@@ -110,7 +110,8 @@ def train(
         recipe: settings; as a mapping those that differ from the defaults; or a recipe file of one run
             (recipe.read_recipes reads those of several).
         data: images with fine labels, or as on the command line: "digits", "cifar10:PATH".
-        folder: the run folder, runs/NAME by default; refused when it holds a run of another recipe or other images.
+        folder: the run folder, runs/NAME by default; refused when it holds a run of another recipe,
+            precision or images.
         device: "cpu", "cuda", or "auto".
         steps: stop after so many steps of this call, to try a recipe; only checkpoints are kept.
         progress: show bars with the time left, and a line an epoch.
@@ -122,6 +123,7 @@ def train(
     place, rank, ranks = _processes(device)
     name, recipe = one_recipe(recipe)
     data = as_dataset(data, progress=progress)
+    recipe = replace(recipe, precision=precision_on(place, recipe.precision))
     fine_to_coarse = coarse_map(recipe.map, data.num_fine, data.class_names)
     _check(recipe, len(data.train_x), fine_to_coarse, ranks)
     stats = pixel_stats(data.train_x)
@@ -154,7 +156,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.autocast = torch.autocast(
-            self.device.type, torch.bfloat16, enabled=uses_bf16(self.recipe.amp, self.device)
+            self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"
         )
         identity = np.arange(self.coarse_map.size)
         labels = identity if self.recipe.labels == "fine" else self.coarse_map
@@ -332,17 +334,15 @@ def objective(recipe: Recipe, logits: Tensor, labels: Tensor) -> Tensor:
     return 0.5 * ((logits - targets) ** 2).sum(1).mean()
 
 
-def uses_bf16(amp: str, device: torch.device) -> bool:
-    """Whether to multiply in bf16; "auto" does where the hardware has such products.
+def precision_on(device: torch.device, asked: str) -> str:
+    """The precision that a recipe asks for; "auto" is bf16 on a CUDA device that has such products, else float32.
 
-    Without them bf16 is several times slower than float32, not faster.
+    On a CPU it does not depend on the processor: one with bf16 products would train another network than one without.
     """
-    if amp != "auto":
-        return amp == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    found = torch.cpu.get_capabilities()
-    return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+    if asked != "auto":
+        return asked
+    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if has_bf16 else "float32"
 
 
 def _check(recipe: Recipe, images: int, fine_to_coarse: NDArray[np.int64], ranks: int) -> None:

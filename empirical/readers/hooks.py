@@ -1,18 +1,22 @@
-"""Features of any layer of any PyTorch model, batch by batch: a forward hook, nothing of the model changed.
+"""Features of any layers of any PyTorch model: a forward hook on each, nothing of the model changed.
 
-for features, labels in layer_batches(model, loader, "layer4"):
-    accumulator.update(features, labels)
+found, labels = features(model, loader, ["layer3", "layer4"])       all at once, as NumPy arrays
+for found, labels in feature_batches(model, loader, ["layer3", "layer4"]): ...       what does not fit in memory
+for h, labels in layer_batches(model, loader, "layer4"): ...                           of one layer, for `measure`
 """
 
 from __future__ import annotations
 
 import difflib
 import runpy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from finegrain.theory.tools import checks
@@ -20,19 +24,56 @@ from finegrain.theory.tools import checks
 LABEL_KEYS = ("labels", "label", "targets", "target")
 
 
-def layer_batches(
-    model: nn.Module, loader: Iterable[Any], layer: str, *, of: str = "output", reduce: str = "mean"
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features (N, d) of a layer and labels (N,), for each batch of the loader, on the model's device.
+def features(
+    model: nn.Module,
+    loader: Iterable[Any],
+    layers: str | Sequence[str],
+    *,
+    of: str = "output",
+    reduce: str = "mean",
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+    """Features (N, d) of each of the layers and labels (N,), of all samples of the loader in one pass of the model.
 
-    The model runs in evaluation mode without gradients; its mode is restored and the hook removed at the end, also
+    All of them are held in memory: 4 N d bytes per layer of a float32 model. `feature_batches` holds one batch.
+
+    Args:
+        model, loader, layers, of, reduce: as `feature_batches`.
+
+    Returns:
+        the features by layer, in the type that the layer gives (bfloat16, which NumPy has not, as float32); the labels.
+
+    Raises:
+        ValueError: a loader without batches, and as `feature_batches`.
+    """
+    parts: dict[str, list[NDArray[Any]]] = {}
+    labels: list[NDArray[Any]] = []
+    for found, y in feature_batches(model, loader, layers, of=of, reduce=reduce):
+        for layer, h in found.items():
+            parts.setdefault(layer, []).append(_in_numpy(h))
+        labels.append(_in_numpy(y))
+    if not labels:
+        raise ValueError("loader must give at least one batch, got none")
+    return {layer: np.concatenate(blocks) for layer, blocks in parts.items()}, np.concatenate(labels)
+
+
+def feature_batches(
+    model: nn.Module,
+    loader: Iterable[Any],
+    layers: str | Sequence[str],
+    *,
+    of: str = "output",
+    reduce: str = "mean",
+) -> Generator[tuple[dict[str, Tensor], Tensor], None, None]:
+    """Features (n, d) of each of the layers and labels (n,), for each batch of the loader, on the model's device.
+
+    The model runs in evaluation mode without gradients; its mode is restored and the hooks removed at the end, also
     after an error.
 
     Args:
         model: any torch model.
         loader: batches (inputs, labels), or dictionaries with the labels under "labels", "label", "targets" or
             "target" and all else the model's keyword arguments.
-        layer: its name in model.named_modules(), such as "layer4" or "encoder.layers.3.mlp".
+        layers: names in model.named_modules(), such as "layer4" or "encoder.layers.3.mlp", or one of them.
         of: "output", or "input": the input of the last linear layer is what a classifier sees.
         reduce: of what has more than two axes, "mean" over positions (the last two axes of (N, c, H, W), the middle
             one of (N, T, d)) or "flatten".
@@ -43,26 +84,30 @@ def layer_batches(
     """
     checks.one_of("of", of, ("input", "output"))
     checks.one_of("reduce", reduce, ("flatten", "mean"))
-    module, seen = _named(model, layer), []
-
-    def hook(_: nn.Module, inputs: Any, output: Any) -> None:
-        seen.append(inputs if of == "input" else output)
-
-    was_training, handle = model.training, module.register_forward_hook(hook)
+    modules = {layer: _named(model, layer) for layer in ([layers] if isinstance(layers, str) else layers)}
+    if not modules:
+        raise ValueError("layers must name at least one layer, got none")
     place = next((p.device for p in model.parameters()), torch.device("cpu"))
-    model.eval()
-    try:
+    with _hooked(model, modules, of) as seen:
         for batch in loader:
-            seen.clear()
+            for values in seen.values():
+                values.clear()
             positional, keywords, labels = _parts(batch, place)
             with torch.inference_mode():
                 model(*positional, **keywords)
-            if len(seen) != 1:
-                raise ValueError(f"layer {layer!r} must run once in a forward pass, got {len(seen)} times")
-            yield _rows(layer, seen[0], reduce), labels
-    finally:
-        handle.remove()
-        model.train(was_training)
+            yield {layer: _rows(layer, _once(layer, seen[layer]), reduce) for layer in modules}, labels
+
+
+def layer_batches(
+    model: nn.Module, loader: Iterable[Any], layer: str, *, of: str = "output", reduce: str = "mean"
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features (n, d) of one layer and labels (n,), for each batch of the loader: what `measure` takes.
+
+    Arguments and errors are those of `feature_batches`.
+    """
+    with closing(feature_batches(model, loader, layer, of=of, reduce=reduce)) as batches:
+        for found, labels in batches:
+            yield found[layer], labels
 
 
 def model_batches(program: str, layer: str | None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -88,6 +133,34 @@ def model_batches(program: str, layer: str | None) -> Iterator[tuple[Tensor, Ten
             f"{name} of {file} must return a torch model and its loader, got {type(made).__name__}"
         )
     return layer_batches(*made, layer)
+
+
+@contextmanager
+def _hooked(model: nn.Module, modules: dict[str, nn.Module], of: str) -> Iterator[dict[str, list[Any]]]:
+    """What each layer has taken or given in evaluation mode, in order; afterwards the model is as it was."""
+    seen: dict[str, list[Any]] = {layer: [] for layer in modules}
+
+    def keep(layer: str) -> Any:
+        return lambda _, inputs, output: seen[layer].append(inputs if of == "input" else output)
+
+    was_training = model.training
+    with ExitStack() as stack:
+        for layer, module in modules.items():
+            stack.callback(module.register_forward_hook(keep(layer)).remove)
+        stack.callback(model.train, was_training)
+        model.eval()
+        yield seen
+
+
+def _once(layer: str, values: list[Any]) -> Any:
+    if len(values) != 1:
+        raise ValueError(f"layer {layer!r} must run once in a forward pass, got {len(values)} times")
+    return values[0]
+
+
+def _in_numpy(value: Tensor) -> NDArray[Any]:
+    value = value.float() if value.dtype == torch.bfloat16 else value
+    return value.cpu().numpy()
 
 
 def _named(model: nn.Module, layer: str) -> nn.Module:

@@ -36,7 +36,9 @@ from finegrain.theory import ledger
 from finegrain.theory.program import main as theory
 
 SWEEP = {"times": [1.0], "width": 4, "activation": "identity"}
-RECIPE = Recipe(network="mlp", width=4, map="0,0,1,1", epochs=1, batch=32, scale=1.0, crop=1, measured=40)
+RECIPE = Recipe(
+    network="mlp", width=4, map="0,0,1,1", epochs=1, batch=32, scale=1.0, crop=1, measured=40, precision="float32"
+)  # fmt: skip
 CONFIG = Config(map="0,0,1,1", components=1, dim=3, width=4, steps=4, records=2)
 
 

@@ -118,6 +118,13 @@ def test_every_environment_that_worked_on_the_run_stays_on_record(tmp_path, monk
     assert threads[1] == "7"
 
 
+def test_what_differs_is_named_down_to_the_entry_of_an_inner_table(tmp_path):
+    RunFolder(tmp_path, {"recipe": {"width": 4, "map": "mod"}, "empty": {}}).__exit__()
+    with pytest.raises(ValueError, match=r"another config \(recipe\.width: stored 4, asked 8\)"):
+        RunFolder(tmp_path, {"recipe": {"width": 8, "map": "mod"}, "empty": {}})
+    RunFolder(tmp_path, {"recipe": {"width": 4, "map": "mod"}, "empty": {}}).__exit__()
+
+
 def test_leftovers_of_a_killed_writer_are_swept_and_never_read(tmp_path):
     with RunFolder(tmp_path, {}) as run:
         run.write(0, {"W": np.ones(2)}, {})

@@ -6,7 +6,7 @@ import math
 import pytest
 from rich.console import Console
 
-from finegrain.empirical.commands.recover import _table, recover
+from finegrain.empirical.commands.recover import _computed_in, _table, recover
 from finegrain.empirical.hidden_classes.report import SCORES
 
 
@@ -29,3 +29,20 @@ def test_the_table_of_recovered_classes_keeps_every_number_whole_on_80_columns(e
 def test_images_of_no_glance_are_refused(tmp_path):
     with pytest.raises(ValueError, match="--images says how many a glance takes; add --glance"):
         recover(tmp_path / "recipes.toml", "digits", images=50)
+
+
+def test_one_line_names_the_precisions_and_the_kernels():
+    kernels = {
+        "instructions": ["sse4_2", "avx2"],
+        "torch": "AVX2",
+        "blas": ["openblas Haswell"],
+        "limits": {},
+    }
+    reports = [
+        {"precision": {"training": used, "representation": "float32"}, "environment": {"processor": kernels}}
+        for used in ("float32", "bf16", "float32")
+    ]
+    expected = (
+        "computed in: training bf16, float32, representation float32; avx2; torch AVX2, openblas Haswell"
+    )
+    assert _computed_in(reports) == expected

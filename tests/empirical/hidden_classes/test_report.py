@@ -1,16 +1,19 @@
 """What is told of a trained run: every way beside the others, labels used only where they may be."""
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 from tiny_images import tiny_images
 
+from finegrain.empirical.hidden_classes import cluster, score, study
 from finegrain.empirical.hidden_classes import report as file
-from finegrain.empirical.hidden_classes import score
 from finegrain.empirical.hidden_classes.cluster import METHODS
 from finegrain.empirical.hidden_classes.look import VIEWS, views
 from finegrain.empirical.hidden_classes.report import glance, summary, together, whole
@@ -23,8 +26,17 @@ from finegrain.theory.theorems.where_to_look import project
 
 DATA = tiny_images()
 RECIPE = Recipe(
-    network="speed", width=16, epochs=2, batch=32, learning_rate=0.1, shift_rate=8, lookahead=True, crop=1, measured=80
+    network="speed", width=16, epochs=2, batch=32, learning_rate=0.1, shift_rate=8, lookahead=True, crop=1, measured=80,
+    precision="float32",
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_starts():
+    """Two of ten starts: what is asked here is how the rows stand together, not how good a maximum is found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "STARTS", 2)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +107,18 @@ def test_committed_moments_are_those_of_the_test_images(reported):
     scale = np.abs(exact.covariances).max()
     np.testing.assert_allclose(stored.covariances, exact.covariances, atol=1e-6 * scale, rtol=0)
     np.testing.assert_allclose(stored.means, exact.means, rtol=1e-6)
+
+
+def test_the_report_says_what_it_was_computed_in(reported):
+    report, _ = reported
+    assert report["precision"] == {"training": "float32", "representation": "float32"}
+    assert report["recipe"]["precision"] == "float32"
+    assert report["environment"]["processor"]["torch"] == torch.backends.cpu.get_cpu_capability()
+
+
+def test_the_precision_of_a_report_is_the_one_that_was_used(tmp_path):
+    report = glance(replace(RECIPE, epochs=1, precision="auto", labels="fine"), DATA, tmp_path, device="cpu")
+    assert report["recipe"]["precision"] == report["precision"]["training"] == "float32"
 
 
 def test_no_fine_label_changes_a_cluster(reported, monkeypatch):
@@ -194,10 +218,27 @@ def test_summary_of_one_run_has_no_interval_and_no_ratio_without_a_baseline():
     assert found["ratio"] is None
 
 
-def test_two_processes_find_what_one_does(reported):
-    report, folder = reported
-    again = whole(RECIPE, DATA, folder, device="cpu", jobs=2)
-    assert (again["by_view"], again["by_place"]) == (report["by_view"], report["by_place"])
+def test_two_processes_find_what_one_does(monkeypatch):
+    # The others load the module anew.
+    monkeypatch.setattr(cluster, "STARTS", 10)
+    rng = np.random.default_rng(0)
+    fine, trained = np.arange(120) % 4, SimpleNamespace(coarse_map=np.array([0, 1, 0, 1]), recipe=RECIPE)
+    shown = {}
+    for place in ("one", "another"):
+        x = rng.standard_normal((120, 6)) + 3 * rng.standard_normal((4, 6))[fine]
+        shown[place] = Representation((x[:80], fine[:80]), (x[80:], fine[80:]), rng.standard_normal((2, 6)))
+    assert study._side_by_side(shown, trained, 2) == study._side_by_side(shown, trained, 1)
+
+
+def test_a_study_hands_its_processes_to_all_that_clusters_side_by_side(reported, tmp_path, monkeypatch):
+    jobs = []
+    shutil.copytree(reported[1], tmp_path / "run")
+    monkeypatch.setattr(study, "_side_by_side", lambda shown, trained, count: jobs.append(count) or {})
+    monkeypatch.setattr(study, "by_epoch", lambda *_: [])
+    monkeypatch.setattr(file, "_drawn", lambda *_: {})
+    whole(RECIPE, DATA, tmp_path / "run", device="cpu", jobs=2)
+    glance(RECIPE, DATA, tmp_path / "run", device="cpu", jobs=3)
+    assert jobs == [2, 2, 3]
 
 
 def test_too_few_images_for_a_glance_are_refused_before_training(tmp_path):

@@ -1,24 +1,20 @@
 """Measuring features: right numbers from any source, shards and processes merged exactly, bad input named or right."""
 
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from finegrain.empirical.commands.measure import measure as command
 from finegrain.empirical.measurement.figure import draw
 from finegrain.empirical.measurement.measure import measure
 from finegrain.empirical.readers.hooks import layer_batches
+from finegrain.sims.processor import in_words, processor
 from finegrain.theory import observables
 from finegrain.theory.moments import Moments
 
-ROOT = Path(__file__).parents[3]
 COARSE = np.array([0, 0, 1, 1])
 
 
@@ -46,6 +42,24 @@ def test_a_result_is_shown_in_a_few_lines(result):
     assert "class_names=['0', '1', '2', '3']" in shown
     assert "{fine_share: Estimate(value=" in shown
     assert len(shown) < 1000
+
+
+def test_the_precision_is_that_of_the_features_as_they_came_and_of_the_sums(result):
+    assert result.precision == {"features": "float64", "sums": "float64"}
+    assert result.report()["precision"] == result.precision
+    assert result.report()["environment"]["processor"]["torch"] == torch.backends.cpu.get_cpu_capability()
+    rows = torch.from_numpy(X).to(torch.float32)
+    batches = [(rows[:60], Y[:60]), (rows[60:].double(), Y[60:])]
+    mixed = measure(iter(batches), num_classes=4, groups=1)
+    assert mixed.precision == {"features": "float32, float64", "sums": "float64"}
+
+
+def test_the_command_says_what_it_computed_in(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("finegrain.empirical.commands.measure._write", lambda result, folder: [])
+    np.savez(tmp_path / "x.npz", features=X.astype(np.float32), labels=Y)
+    command([str(tmp_path / "x.npz")], out=tmp_path, groups=1)
+    line = f"computed in: float32 features, float64 sums; {in_words(processor())}"
+    assert line in capsys.readouterr().out.splitlines()
 
 
 def test_every_observable_is_there_with_its_interval(result):
@@ -261,53 +275,3 @@ def test_groups_follow_the_memory_they_take(monkeypatch):
     found = measure(X, Y)
     assert found.groups == 1
     assert "no confidence intervals" in found.notes[-1]
-
-
-def program(*arguments, cwd, **environment):
-    return subprocess.Popen(
-        [sys.executable, "-m", "finegrain", "measure", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=cwd,
-        env=dict(os.environ) | {"PYTHONPATH": str(ROOT), "COLUMNS": "150"} | environment,
-    )
-
-
-def test_two_processes_measure_what_one_does(tmp_path):
-    """Three shards under torch.distributed with gloo, as torchrun starts it, against the shards in one process."""
-    for i, part in enumerate(np.array_split(np.arange(len(Y)), 3)):
-        np.savez(tmp_path / f"{i}.npz", features=X[part], labels=Y[part])
-    files = [f"{i}.npz" for i in range(3)]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    processes = [
-        program(
-            *files,
-            "--coarse-map",
-            "0,0,1,1",
-            "--groups",
-            5,
-            "--out",
-            "out",
-            cwd=tmp_path,
-            RANK=str(rank),
-            **group,
-        )
-        for rank in range(2)
-    ]
-    output = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], output
-    assert "written: out/measure.json" in output[0] and output[1] == ""
-    report = json.loads((tmp_path / "out" / "measure.json").read_text())
-    expected = measure([tmp_path / name for name in files], coarse_map=COARSE, groups=5)
-    assert sum(c["samples"] for c in report["classes"]) == len(Y)
-    for name, estimate in expected.scalars.items():
-        assert report["scalars"][name]["value"] == pytest.approx(
-            float(estimate.value), rel=1e-9, abs=1e-12
-        ), name
-        assert report["scalars"][name]["low"] is not None
-    names = {p.name for p in (tmp_path / "out").iterdir()}
-    assert names == {".lock", "measure.json", "measure.pdf", "measure.png"}

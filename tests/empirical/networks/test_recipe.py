@@ -67,6 +67,7 @@ def test_an_empty_table_is_the_default_recipe(tmp_path):
         ("[recip]\nwidth = 8\n", r"unknown key 'recip'; did you mean 'recipe'"),
         ("width = \n", "must be a TOML file"),
         ("[recipe]\nloss = 'hinge'\n", "loss must be one of"),
+        ("[recipe]\nprecision = 'off'\n", "precision must be one of auto, bf16, float32; got 'off'"),
         ("[recipe]\nepochs = 0\n", "epochs must be an integer >= 1, got 0"),
         ("[recipe]\nmomentum = 1.0\n", "momentum must be below 1, got 1.0"),
         ("[recipe]\nlearning_rate = -0.1\n", "learning_rate"),

@@ -7,26 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from short_training import SHORT, weights
 from tiny_images import tiny_images
 
 from finegrain.empirical.networks import training
 from finegrain.empirical.networks.recipe import Recipe, read_recipes
-from finegrain.empirical.networks.training import objective, train, uses_bf16
+from finegrain.empirical.networks.training import objective, precision_on, train
 from finegrain.sims.run_folder import RunFolder
 from finegrain.theory import observables
 from finegrain.theory.moments import Moments
 
 ROOT = Path(__file__).parents[3]
 DATA = tiny_images()
-SHORT = Recipe(network="mlp", width=16, epochs=3, batch=32, learning_rate=0.1, crop=1, scale=1.0, measured=80)
 SPEED = Recipe(
     network="speed", width=16, epochs=2, batch=32, learning_rate=0.1, shift_rate=8, lookahead=True, crop=2,
-    sizes=((0, 16), (1, 20)), measured=80,
+    sizes=((0, 16), (1, 20)), measured=80, precision="float32",
 )  # fmt: skip
-
-
-def weights(trained):
-    return {name: t.numpy() for name, t in trained.network.state_dict().items()}
 
 
 def assert_same(first, second):
@@ -159,19 +155,53 @@ def test_squared_loss_is_half_the_squared_distance_to_centred_targets():
     assert float(objective(Recipe(loss="squared"), logits, labels)) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize(("name", "expected"), [("amx_bf16", True), ("avx512_bf16", True), ("avx2", False)])
-def test_auto_takes_bf16_where_the_processor_has_its_products(monkeypatch, name, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {name: True})
-    assert uses_bf16("auto", torch.device("cpu")) is expected
-    assert uses_bf16("bf16", torch.device("cpu"))
-    assert not uses_bf16("off", torch.device("cpu"))
+@pytest.mark.parametrize("capability", ["amx_bf16", "avx512_bf16", "avx2"])
+def test_auto_is_float32_on_every_processor(monkeypatch, capability):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True}, raising=False)
+    cpu = torch.device("cpu")
+    asked = ("auto", "float32", "bf16")
+    assert [precision_on(cpu, precision) for precision in asked] == ["float32", "float32", "bf16"]
+
+
+@pytest.mark.parametrize(("has_products", "expected"), [(True, "bf16"), (False, "float32")])
+def test_auto_is_bf16_on_a_gpu_that_has_its_products(monkeypatch, has_products, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_products)
+    assert precision_on(torch.device("cuda"), "auto") == expected
+    assert precision_on(torch.device("cuda"), "float32") == "float32"
+
+
+def test_the_precision_that_was_used_stands_in_the_run_folder_and_is_not_changed_midway(tmp_path):
+    train(replace(SHORT, precision="auto"), DATA, tmp_path, device="cpu", steps=1)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["recipe"]["precision"] == "float32"
+    # What "auto" was is "float32" by name, and no other precision.
+    train(SHORT, DATA, tmp_path, device="cpu", steps=1)
+    with pytest.raises(ValueError, match=r"recipe\.precision: stored 'float32', asked 'bf16'"):
+        train(replace(SHORT, precision="bf16"), DATA, tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("recipe", [SHORT, replace(SPEED, lookahead=False)], ids=["mlp", "speed"])
+def test_bf16_multiplies_in_bf16_and_keeps_float32_weights(tmp_path, recipe):
+    """After an epoch of five steps: other weights, but nearer to float32's than either is to the start.
+
+    bf16 rounds a factor by 2^-9 of its size at most. Gradients of several layers and five steps gather some tens of
+    such roundings, at random signs a few per cent of the way.
+    """
+    one = replace(recipe, epochs=1)
+    exact = train(one, DATA, tmp_path / "float32", device="cpu")
+    rounded = train(replace(one, precision="bf16"), DATA, tmp_path / "bf16", device="cpu")
+    assert (exact.recipe.precision, rounded.recipe.precision) == ("float32", "bf16")
+    start = exact.network_at(0).classifier.weight.detach().numpy()
+    first, second = (weights(run)["classifier.weight"] for run in (exact, rounded))
+    assert second.dtype == np.float32
+    assert 0 < np.linalg.norm(first - second) < 0.2 * np.linalg.norm(first - start)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("gpu_*.toml")), ids=lambda p: p.stem)
 def test_recipes_for_a_gpu_take_two_steps_on_a_processor(tmp_path, file):
-    """The recipe as committed, but for the batch and the width, which a processor has no time for."""
+    """The recipe as committed, but for batch, width and precision, which a processor has no time for."""
     _, recipe = next(iter(read_recipes(file)))
-    small = replace(recipe, batch=16, width=8, measured=80, compile=False, sizes=())
+    small = replace(recipe, batch=16, width=8, measured=80, compile=False, sizes=(), precision="float32")
     trained = train(small, DATA, tmp_path, device="cpu", steps=2)
     assert np.isfinite(np.concatenate([w.ravel() for w in weights(trained).values()])).all()
     assert len(trained.metrics) == 1  # no epoch was completed

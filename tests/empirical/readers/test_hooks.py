@@ -1,10 +1,12 @@
 """Features of a layer by a forward hook: what the layer gives, from any model, and nothing of the model changed."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from finegrain.empirical.readers.hooks import layer_batches, model_batches
+import finegrain as fg
+from finegrain.empirical.readers.hooks import feature_batches, layer_batches, model_batches
 
 
 class Net(nn.Module):
@@ -44,6 +46,38 @@ def test_features_are_what_the_layer_gives_in_evaluation_mode(model):
     assert tokens.shape == (5, 4)
 
 
+def test_features_of_several_layers_are_those_of_each_alone(model):
+    found, labels = fg.features(model, LOADER, ["tokens", "stem.0", "fc"])
+    assert list(found) == ["tokens", "stem.0", "fc"]
+    np.testing.assert_array_equal(labels, torch.cat([y for _, y in LOADER]))
+    for layer, h in found.items():
+        alone = torch.cat([h for h, _ in layer_batches(model, LOADER, layer)])
+        assert (h.dtype, h.shape) == (np.float32, tuple(alone.shape))
+        np.testing.assert_array_equal(h, alone)
+    flat, _ = fg.features(model, LOADER, "stem.0", of="input", reduce="flatten")
+    np.testing.assert_array_equal(flat["stem.0"], torch.cat([x for x, _ in LOADER]).flatten(1))
+
+
+def test_each_batch_is_forgotten_when_it_has_been_given(model):
+    sizes = [(found["stem"].shape[0], len(y)) for found, y in feature_batches(model, LOADER, ["stem", "fc"])]
+    assert sizes == [(5, 5), (2, 2)]
+
+
+def test_features_that_numpy_has_no_type_for_are_given_in_float32():
+    model = nn.Sequential(nn.Linear(2, 3)).to(torch.bfloat16)
+    found, _ = fg.features(model, [(torch.ones(4, 2, dtype=torch.bfloat16), torch.zeros(4))], "0")
+    assert found["0"].dtype == np.float32
+    exact = model(torch.ones(4, 2, dtype=torch.bfloat16)).detach().double()
+    np.testing.assert_array_equal(found["0"], exact)  # every bfloat16 is a float32
+
+
+def test_nothing_to_read_is_refused_by_name(model):
+    with pytest.raises(ValueError, match="loader must give at least one batch, got none"):
+        fg.features(model, [], "fc")
+    with pytest.raises(ValueError, match="layers must name at least one layer, got none"):
+        fg.features(model, LOADER, [])
+
+
 def test_the_input_of_the_classifier_is_what_it_sees(model):
     h, _ = next(layer_batches(model, LOADER, "fc", of="input"))
     with torch.no_grad():
@@ -59,6 +93,8 @@ def test_the_model_is_left_as_it_was(model):
         assert model.training
     with pytest.raises(ValueError, match="must run once"):
         list(layer_batches(model, LOADER, "twice"))
+    with pytest.raises(ValueError, match="must run once"):
+        fg.features(model, LOADER, ["stem.0", "twice"])
     assert model.training
     assert not model.stem[0]._forward_hooks and not model.twice._forward_hooks
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
