@@ -8,7 +8,8 @@ from finegrain.empirical.hidden_classes import recover as module
 from finegrain.empirical.readers import data
 
 RECIPE = {
-    "network": "mlp", "width": 16, "epochs": 1, "batch": 32, "crop": 1, "scale": 1.0, "measured": 80, "precision": "float32"
+    "network": "mlp", "width": 16, "epochs": 1, "batch": 32, "crop": 1, "scale": 1.0, "measured": 80,
+    "precision": "float32",
 }  # fmt: skip
 
 
