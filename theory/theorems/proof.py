@@ -215,7 +215,8 @@ class Claim:
 
     def label(self, passed: Iterable[str]) -> str:
         """proved, part proved: ..., or observed only, from the steps that passed."""
-        missing = [name for name in self.steps if name not in set(passed)]
+        done = set(passed)
+        missing = [name for name in self.steps if name not in done]
         if len(missing) == len(self.steps):
             return "observed only"
         left = "; ".join(filter(None, [self.open, *(f"without step {name!r}" for name in missing)]))
