@@ -2,6 +2,7 @@
 
     python benchmarks/falsify.py                  a table of what was tried, and of what stayed green
     python benchmarks/falsify.py --theorem T2
+    python benchmarks/falsify.py --sample 30 --seed 0      so many mutants, drawn at random from all
     python benchmarks/falsify.py --record         write docs/results/ledger.json, after a wanted change
 
 A falsified theorem takes its module's place, and the tests of tests/theory/theorems/test_proofs.py run on it:
@@ -14,17 +15,22 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
+from random import Random
 from types import ModuleType
+from typing import NamedTuple
 from unittest.mock import patch
 
 import sympy as sp
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "theory" / "theorems")]
+sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / part / "theorems") for part in ("theory", "sims"))]
 
+import test_observed as sides  # noqa: E402
 import test_proofs as tests  # noqa: E402
 
+from finegrain.sims.theorems.comparison import Comparison  # noqa: E402
 from finegrain.theory import ledger  # noqa: E402
 from finegrain.theory.theorems.proof import Theorem  # noqa: E402
 from finegrain.theory.tools.files import to_json, write_atomic  # noqa: E402
@@ -35,6 +41,17 @@ TESTS = {
     "values": tests.test_each_formula_has_the_values_worked_out_by_hand,
 }
 Mutant = tuple[str, Theorem]
+
+
+class Outcome(NamedTuple):
+    """How many mutants were tried, which of them stayed green, and which tests turned red."""
+
+    tried: int
+    green: list[str]
+    by: set[str]
+
+    def __add__(self, other: Outcome) -> Outcome:  # type: ignore[override]
+        return Outcome(self.tried + other.tried, self.green + other.green, self.by | other.by)
 
 
 def without(items: tuple, index: int, *put: object) -> tuple:
@@ -91,7 +108,35 @@ MUTATIONS: dict[str, Callable[[Theorem], Iterator[Mutant]]] = {
     "words or assumption false": words_false,
     "LaTeX false": latex_false,
 }
-# Observed := predicted, and bounds, belong here: functions of the module of sims/ instead of the Theorem.
+
+# One row of `verify` at a time, in all three of its forms (tests/sims/theorems/test_observed.py).
+SIDES: dict[str, Callable[[Comparison], Comparison]] = {
+    "observed := predicted": lambda row: replace(row, observed=row.predicted),
+    "predicted := observed": lambda row: replace(row, predicted=row.observed),
+    "observed + 3 bounds": lambda row: replace(row, observed=row.observed + 3 * _allowed(row)),
+    "predicted - 3 bounds": lambda row: replace(row, predicted=row.predicted - 3 * _allowed(row)),
+}
+
+
+def _allowed(row: Comparison) -> float:
+    """The largest error that the row's bound lets pass."""
+    return row.bound * (abs(row.predicted) or 1.0)
+
+
+@cache
+def forms(module: ModuleType) -> tuple[list[Comparison], ...]:
+    """The rows of the theorem's observed side: as they are, with false predictions, with false training."""
+    return sides.rows_of(module)
+
+
+def row_false(module: ModuleType, change: Callable[[Comparison], Comparison]) -> Outcome:
+    """Each row changed, one at a time."""
+    green = []
+    for i, row in enumerate(forms(module)[0]):
+        mutated = [without(tuple(rows), i, change(rows[i])) for rows in forms(module)]
+        if not sides.faults(*mutated):
+            green.append(row.quantity)
+    return Outcome(len(forms(module)[0]), green, {"sides"})
 
 
 def reds(module: ModuleType, mutant: Theorem, alone: bool) -> list[str]:
@@ -113,45 +158,55 @@ def fails(test: Callable[[ModuleType], None], module: ModuleType) -> bool:
     return False
 
 
-def tried(module: ModuleType) -> Iterator[tuple[str, str, list[str]]]:
-    """(mutation, of what, red tests) for all mutants of a theorem."""
+def theorem_false(module: ModuleType, what: str, mutant: Theorem, alone: bool) -> Outcome:
+    red = reds(module, mutant, alone)
+    return Outcome(1, [] if red else [what], set(red))
+
+
+def trials(module: ModuleType) -> Iterator[tuple[str, str, Callable[[], Outcome]]]:
+    """(theorem, mutation, the mutants tried) for all mutants of a theorem."""
     for mutation, mutants in MUTATIONS.items():
+        alone = mutation in ("step deleted", "residual := 0")
         for what, mutant in mutants(module.THEOREM):
-            red = reds(module, mutant, alone=mutation in ("step deleted", "residual := 0"))
-            yield mutation, what, red
+            yield module.THEOREM.id, mutation, partial(theorem_false, module, what, mutant, alone)
+    for mutation, change in SIDES.items():
+        yield module.THEOREM.id, mutation, partial(row_false, module, change)
 
 
-def table(modules: list[ModuleType]) -> tuple[str, bool]:
-    """A markdown table with a row per theorem and mutation; whether all mutants were noticed."""
+def table(chosen: list[tuple[str, str, Callable[[], Outcome]]]) -> tuple[str, bool]:
+    """A markdown table with a row per theorem and mutation; whether a mutant stayed green."""
+    found: dict[tuple[str, str], Outcome] = {}
+    for number, mutation, trial in chosen:
+        found[number, mutation] = found.get((number, mutation), Outcome(0, [], set())) + trial()
     lines = [
         "| theorem | mutation | tried | red | by | stayed green |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    survived = False
-    for module in modules:
-        found: dict[str, list[tuple[str, list[str]]]] = {}
-        for mutation, what, red in tried(module):
-            found.setdefault(mutation, []).append((what, red))
-        for mutation, rows in found.items():
-            green = [what for what, red in rows if not red]
-            by = ", ".join(sorted({name for _, red in rows for name in red}))
-            cells = (module.THEOREM.id, mutation, len(rows), len(rows) - len(green), by, "; ".join(green))
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
-            survived = survived or bool(green)
-    return "\n".join(lines), survived
+    for (number, mutation), outcome in found.items():
+        red, by = outcome.tried - len(outcome.green), ", ".join(sorted(outcome.by))
+        cells = (number, mutation, outcome.tried, red, by, "; ".join(outcome.green))
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines), any(outcome.green for outcome in found.values())
 
 
 def main() -> int:
     """Print the table; exit status 1 if a mutant stayed green."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--theorem", help="one theorem, such as T7")
+    parser.add_argument("--sample", type=int, metavar="N", help="so many mutants, at random")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--record", action="store_true", help="write the record of the ledger's rows")
     arguments = parser.parse_args()
     if arguments.record:
         rows = {m.THEOREM.id: ledger.record(m.THEOREM) for m in tests.WRITTEN}
         write_atomic(tests.RECORDED, to_json(rows) + "\n")
         return 0
-    chosen = [m for m in tests.WRITTEN if arguments.theorem in (None, m.THEOREM.id)]
+    modules = [m for m in tests.WRITTEN if arguments.theorem in (None, m.THEOREM.id)]
+    chosen = [trial for module in modules for trial in trials(module)]
+    if arguments.sample:
+        chosen = sorted(
+            Random(arguments.seed).sample(chosen, min(arguments.sample, len(chosen))), key=lambda t: t[:2]
+        )
     text, survived = table(chosen)
     print(text)
     return int(survived)
