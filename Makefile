@@ -1,10 +1,10 @@
-# make figures | cifar | cifar-long | test | other-processor | lint | docs | browser | bench | fuzz | mutation | oldest | shuffled | clean: each target installs what it needs into .venv first.
+# make figures | cifar | cifar-long | test | other-processor | lint | docs | browser | bench | fuzz | falsify | mutation | oldest | shuffled | clean: each target installs what it needs into .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: figures cifar cifar-long test other-processor links lint docs browser bench fuzz mutation oldest shuffled clean
+.PHONY: figures cifar cifar-long test other-processor links lint docs browser bench fuzz falsify mutation oldest shuffled clean
 
 figures: $(INSTALLED)
 	$(BIN)/finegrain figures --out figures
@@ -84,12 +84,18 @@ shuffled: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pytest-randomly
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --hypothesis-profile shuffled
 
-# Do the tests notice a wrong line of theory/? A random sample: make mutation SAMPLE=400 SEED=0, about an hour.
+# Does anything turn red when a theorem is falsified? Every mutant; make falsify MUTANTS=30 a random sample of them.
+MUTANTS ?= 0
+falsify: $(INSTALLED)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/falsify.py --sample $(MUTANTS)
+
+# Do the tests notice a wrong line of theory/? Then theorems: steps deleted, sides swapped, statements changed. A random sample: make mutation SAMPLE=400 SEED=0, about an hour.
 SAMPLE ?= 400
 SEED ?= 0
 mutation: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutation]'
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/mutation.py --sample $(SAMPLE) --seed $(SEED)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/falsify.py
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
