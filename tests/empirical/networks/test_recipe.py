@@ -152,9 +152,9 @@ def test_one_recipe_may_be_given_as_itself_a_mapping_or_a_file(tmp_path):
 
 
 def test_a_recipe_with_an_unknown_entry_or_of_several_runs_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown entry 'widht' \(nearest: width"):
+    with pytest.raises(ValueError, match=r"recipe: unknown key 'widht'; did you mean 'width'\?"):
         one_recipe({"widht": 7})
-    (tmp_path / "two.toml").write_text("vary = { width = [7, 8] }")
+    (tmp_path / "two.toml").write_text("[grid]\nwidth = [7, 8]")
     with pytest.raises(
         ValueError, match=r"recipe must be a file of one run, got 2 in .*two_width-7, two_width-8; take one"
     ):

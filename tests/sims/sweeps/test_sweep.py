@@ -293,11 +293,10 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(tmp_path):
 def test_the_program_sweeps_plots_both_files_and_reports_the_slope(tmp_path):
     config = tmp_path / "config.toml"
     config.write_text("times = [50]\nwidth = 10\nactivation = 'identity'\n[grid]\neps = [1e-2, 1e-3, 1e-4]\n")
-    swept = program("finegrain", "sims", "sweep", config, "--jobs", 1, "--out", tmp_path / "out")
+    swept = program("sims", "sweep", config, "--jobs", 1, "--out", tmp_path / "out")
     assert swept.returncode == 0, swept.stderr
     assert f"3 rows written to {tmp_path / 'out' / 'sweep.csv'}" in swept.stdout
     plotted = program(
-        "finegrain",
         "sims",
         "plot",
         tmp_path / "out" / "sweep.csv",
@@ -326,7 +325,7 @@ def test_the_programs_errors_are_one_line(tmp_path):
         (["sweep", config], "unknown key 'widht'; did you mean 'width'?"),
         (["plot", tmp_path / "none.csv", "--x", "eps", "--y", "loss"], "No such file"),
     ):
-        result = program("finegrain", "sims", *arguments, cwd=tmp_path)
+        result = program("sims", *arguments, cwd=tmp_path)
         assert result.returncode == 2
         assert result.stderr.splitlines()[-1].startswith("error: ")
         assert message in result.stderr
