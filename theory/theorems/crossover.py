@@ -53,6 +53,7 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp
 
+from finegrain.theory.theorems import specialisation
 from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem, Unknown
 from finegrain.theory.theorems.symbolic import descent, matrix, penalty
 from finegrain.theory.tools import checks
@@ -299,7 +300,7 @@ def _shut(f: Formulas) -> sp.Expr:
     """The active coordinate of a neuron on S - 1, once a neuron on S has grown from eps to 1 (growth: T7)."""
     S, C = sp.symbols("S C", positive=True)
     log_eps, R = sp.symbols("log_eps R")
-    growth = GROWTH
+    growth = specialisation.THEOREM.formulas.growth
     (reached,) = sp.solve(log_eps + growth(S, 1, C, 0) * R, R)
     return f.shut(S) - (log_eps + growth(S - 1, 1, C, 0) * reached) / log_eps
 
@@ -326,15 +327,6 @@ A, r, D = (
     sp.MatrixSymbol("D", width, 1),
 )
 
-# T7's.
-GROWTH = Formula(lambda q, r, C, lam: r * sp.sqrt(q) / C - lam, sp.symbols("q r C lambda"), "d ln u/dt")
-SHUT = Formula(
-    lambda S: 1 - sp.sqrt((S - 1) / S if isinstance(S, sp.Basic) else sp.Rational(S - 1, S)),
-    (sp.Symbol("S"),),
-    "ln sep/ln eps",
-    r"\frac{\ln \mathrm{sep}}{\ln \varepsilon}",
-)
-
 THEOREM = Theorem(
     id="T16",
     subject="leak and noise crossover",
@@ -351,7 +343,12 @@ THEOREM = Theorem(
             lambda A, r, D, C, lam: A.T @ r / C - lam * D, (A, r, D, C, lam), "dD/dt", r"\frac{dD}{dt}"
         ),
         opening=Formula(lambda x0, v, alpha: x0 + v / alpha, (x0, v, alpha), "x", "x"),
-        shut=SHUT,
+        shut=Formula(
+            lambda S: specialisation.THEOREM.formulas.exponent(S - 1, S),
+            (S,),
+            "ln sep/ln eps",
+            r"\frac{\ln \mathrm{sep}}{\ln \varepsilon}",
+        ),
         exponent=Formula(
             lambda kappa, S: 1 - sp.Min(kappa, sp.sqrt((S - 1) / S)),
             (kappa, S),
@@ -458,4 +455,4 @@ THEOREM = Theorem(
     ),
 )
 
-prove = THEOREM.prove
+prove, statement = THEOREM.prove, THEOREM.statement

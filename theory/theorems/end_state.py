@@ -44,7 +44,7 @@ Above, up to lambda_c, the transient is the slower, and the gap closes at 2 (lam
 squares. Linear, K = 2: a = 1, so f = (1 - lambda sqrt C) t.
 
 Proved here from the loss: the certificate of (a) at every size, with the growth that makes its minimum the only end;
-(b) and (d) at the sizes stated; (c) linearised, at the sizes stated. Proved on paper: that the flow of (a) converges.
+(b) and (d) at the sizes stated; (c) linearised, at the sizes stated. On paper alone: that the flow of (a) converges.
 Gates close finitely often (T6 a); after that the loss is a polynomial of the open weights, coercive as lambda > 0, so
 its gradient flow converges to one critical point (Lojasiewicz 1984). There r_c > 0: else f_c > 0, hence some w_jc > 0
 with lambda w_jc = a_j d_c <= 0. A final pattern either keeps a neuron, then ||d_Q|| = lambda, or dies, then
@@ -66,49 +66,18 @@ Pilanci & Ergen (2020).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import combinations
-from math import comb
 from typing import overload
 
 import numpy as np
 import sympy as sp
-from numpy.typing import NDArray
 
 from finegrain.theory.pattern_rest import rest
-from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero
+from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem
+from finegrain.theory.theorems.symbolic import descent, matrix, penalty
 from finegrain.theory.tools import checks
-
-Array = NDArray[np.float64]
-
-THEOREM = Theorem(
-    id="T9",
-    subject="end state",
-    statement="training ends where ||r_Q|| = C lambda on each pattern Q that lives, <= on the others; with a full one "
-    "at f = (1 - C lambda/(sqrt S ||t||)) t, zero above lambda_c: the global minimum",
-    assumptions=(
-        "ReLU, or leaky ReLU and linear with their own constants (K = 2)",
-        "orthonormal means, no input noise",
-        "squared loss",
-        "equal probabilities",
-        "targets of one norm with t_k . t_l <= 0",
-        "each neuron serves one coarse class, its output along the target (the end that flow reaches)",
-        "a neuron active on all S subclasses (one f for all, the global minimum)",
-        "lambda < lambda_c/(2 - rho_S) (the gap's rate)",
-        "equal energies in all patterns of S - 1 (the gap)",
-    ),
-    sizes="end for any patterns at every size; minimum at (K, S) = (2,1), (2,2), (2,3), (3,2); leaky at S = 1, 2, 3; "
-    "gap at S = 2, 3, 4, 5",
-    latex=(
-        r"\|(r_c)_{c \in Q}\| \le C \lambda, \quad f_c = \|t\| - r_c = \sum_{Q \ni c} u_Q \frac{r_c}{C \lambda}, \quad "
-        r"u_Q \bigl(\|(r_c)_{c \in Q}\| - C \lambda\bigr) = 0",
-        r"f_\infty = \Bigl(1 - \frac{C \lambda}{\sqrt S\, \|t\|}\Bigr)_+ t",
-        r"f_\infty - f(t) = f_\infty\, \frac{(S-1) \rho_S\, \mu}{\kappa - \mu}\, \frac{\mathrm{sep}(t)^2}{2}",
-        r"\mu = \lambda (1 - \rho_S), \quad \kappa = \lambda_c - \lambda",
-    ),
-)
-
-SIZES = ((2, 1), (2, 2), (2, 3), (3, 2))
+from finegrain.theory.tools.arrays import Array
 
 
 def critical(subclasses: int, classes: int, target_norm: float = 1.0, slope: float = 0.0) -> float:
@@ -122,7 +91,8 @@ def critical(subclasses: int, classes: int, target_norm: float = 1.0, slope: flo
         raise ValueError(f"slope must lie in [0, 1], got {slope}")
     if slope and classes != 2 * subclasses:
         raise ValueError(f"classes must be 2 * subclasses = {2 * subclasses} for slope > 0, got {classes}")
-    return float(target_norm * np.sqrt(subclasses * (1 + slope**2)) / classes)
+    f = THEOREM.formulas
+    return float(f.critical.number(f.strength.number(subclasses, slope), classes, target_norm))
 
 
 @overload
@@ -169,13 +139,22 @@ def predict(
         patterns: the final patterns, sets of numbers 0..S-1; the result is then (S,). A subclass in no pattern has 0.
     """
     checks.at_least("weight_decay", weight_decay, 0)
-    top = critical(subclasses, classes, target_norm, slope)
+    critical(subclasses, classes, target_norm, slope)
+    f = THEOREM.formulas
     if patterns is None:
-        return max(0.0, 1 - weight_decay / top)
+        strength = f.strength.number(subclasses, slope)
+        return max(0.0, 1 - float(f.shrinkage.number(weight_decay, strength, classes, target_norm)))
     if slope:
         raise ValueError(f"slope must be 0 where patterns are given, got {slope}")
-    weights = np.full(subclasses, 1 / classes)
-    return rest(weight_decay, patterns, weights, target_norm=target_norm).outputs / target_norm
+    pi = np.full(subclasses, 1 / classes)
+    found = rest(weight_decay, patterns, pi, target_norm=target_norm)
+    if weight_decay == 0:
+        return found.outputs / target_norm
+    loads = np.array(
+        [sum(u for u, Q in zip(found.loads, found.patterns, strict=True) if c in Q) for c in range(pi.size)]
+    )
+    outputs: Array = f.output.number(pi, target_norm, loads, weight_decay)
+    return outputs / target_norm
 
 
 def predict_loss(
@@ -183,7 +162,7 @@ def predict_loss(
 ) -> float:
     """The global minimum of the loss, weight decay included."""
     c = 1 - predict(weight_decay, subclasses, classes, target_norm=target_norm, slope=slope)
-    return target_norm**2 * c * (1 - c / 2)
+    return float(THEOREM.formulas.minimum.number(c, target_norm))
 
 
 def predict_gap(
@@ -193,15 +172,16 @@ def predict_gap(
 
     With full neurons, and equal energies in the patterns of S - 1.
     """
-    rho = np.sqrt((subclasses - 1) / subclasses)
-    top = critical(subclasses, classes, target_norm)
-    if not 0 < weight_decay < top / (2 - rho):
+    f = THEOREM.formulas
+    turn = float(f.turn.number(subclasses, classes, target_norm))
+    if not 0 < weight_decay < turn:
         raise ValueError(
-            f"weight_decay must lie in (0, lambda_c/(2 - rho)) = (0, {top / (2 - rho)}), got {weight_decay}"
+            f"weight_decay must lie in (0, lambda_c/(2 - rho)) = (0, {turn}), got {weight_decay}"
         )
-    mu = weight_decay * (1 - rho)
-    end = predict(weight_decay, subclasses, classes, target_norm=target_norm)
-    return float(end * (subclasses - 1) * rho * mu / (top - weight_decay - mu) * separation**2 / 2)
+    mu = f.erosion.number(weight_decay, subclasses)
+    kappa = f.transient.number(weight_decay, subclasses, classes, target_norm)
+    end = 1 - f.shrinkage.number(weight_decay, subclasses, classes, target_norm)
+    return float(f.gap.number(end, subclasses, mu, kappa, separation))
 
 
 def predict_gap_rate(
@@ -211,84 +191,79 @@ def predict_gap_rate(
     top = critical(subclasses, classes, target_norm)
     if not 0 < weight_decay < top:
         raise ValueError(f"weight_decay must lie in (0, lambda_c) = (0, {top}), got {weight_decay}")
-    if subclasses == 1:
-        return 2 * (top - weight_decay)
-    return float(2 * min(weight_decay * (1 - np.sqrt((subclasses - 1) / subclasses)), top - weight_decay))
+    f = THEOREM.formulas
+    rates = [f.transient.number(weight_decay, subclasses, classes, target_norm)]
+    if subclasses > 1:
+        rates.append(f.erosion.number(weight_decay, subclasses))
+    return float(2 * min(rates))
 
 
-def prove(
-    shrinkage: Callable[..., sp.Expr] | None = None, pull: Callable[..., sp.Expr] | None = None
-) -> None:
-    """The end for any patterns, then the sum of squares, the rest point, the leaky case and the gap, from the loss.
-
-    shrinkage: the claimed (lambda, S, C, ||t||) -> c in f = (1 - c) t; the theorem's own by default.
-    pull: the claimed (pi, ||t||, U, lambda) -> d at rest, U the load on a subclass; the theorem's own by default.
-    """
-    shrinkage = shrinkage or (lambda lam, S, C, norm: C * lam / (sp.sqrt(S) * norm))
-    pull = pull or (lambda pi, norm, load, lam: pi * norm / (1 + pi * load / lam))
-    for claim, difference in cover_differences(shrinkage, pull):
-        require_zero(f"T9 {claim}", difference)
-    for K, S in SIZES:
-        _prove_minimum(shrinkage, K, S)
-        _prove_rest_point(shrinkage, K, S)
-    for S in (1, 2, 3):
-        _prove_leaky_minimum(shrinkage, S)
-    for S in (2, 3, 4, 5):
-        _prove_gap(shrinkage, S)
-
-
-def cover_differences(
-    shrinkage: Callable[..., sp.Expr], pull: Callable[..., sp.Expr]
-) -> Iterator[tuple[str, sp.Expr]]:
-    """What must vanish for (a), at every size: sums over subclasses and neurons are taken term by term.
-
-    Of a neuron (a, w) on its pattern only x = d . w, y = ||w||^2 and D = ||d|| enter; the rest is Cauchy-Schwarz,
-    x^2 <= D^2 y.
-    """
-    yield from velocity_differences()
-    pi, norm, lam, load, C, q = sp.symbols("pi n lambda U C q", positive=True)
-    f, a, x, y, D = sp.symbols("f a x y D", real=True)
-    d = pull(pi, norm, load, lam)
-    yield "outputs at rest", pi * (norm - load * d / lam) - d
-
-    # L - L_rest = sum_c pi_c (f_c - f_c at rest)^2/2 + sum_j (squares): both kinds of term, d . f = sum_j a_j x_j.
-    at_rest = norm - d / pi
-    whole = pi * (f - norm) ** 2 / 2 - pi * (at_rest - norm) ** 2 / 2
-    yield "minimum, by subclass", whole - pi * (f - at_rest) ** 2 / 2 + d * (f - at_rest)
-    neuron = lam / 2 * (a**2 + y) - a * x
-    squares = lam / 2 * (a - x / lam) ** 2 + ((D**2 * y - x**2) / lam + (lam - D**2 / lam) * y) / 2
-    yield "minimum, by neuron", neuron - squares
-    # At rest lambda u_Q a pattern is paid, and d . f = sum_Q u_Q D^2/lambda: the same where D = lambda.
-    yield "minimum, at rest", (lam * load - load * D**2 / lam).subs(D, lam)
-
-    # The aligned neuron w = a d/lambda stands still, and a + x/D of a dying one moves at D - lambda.
-    da, dx = x - lam * a, a * D**2 - lam * x
-    still = {x: a * D**2 / lam}
-    yield "aligned neuron at rest", da.subs(still).subs(D, lam)
-    yield "aligned neuron at rest, w", dx.subs(still).subs(D, lam)
-    yield "growth of a pattern", da + dx / D - (D - lam) * (a + x / D)
-
-    # Equal probabilities, disjoint patterns of q subclasses: d = lambda/sqrt q on each.
-    end = (1 - shrinkage(lam, q, C, norm)) * norm
-    yield "disjoint patterns", (norm - end) / C - lam / sp.sqrt(q)
-
-
-def velocity_differences() -> Iterator[tuple[str, sp.Expr]]:
-    """One neuron on q subclasses, q a symbol, among others that give g_c: its velocity is what the pulls d_c say.
+def _velocity(f: Formulas) -> Iterator[sp.Expr]:
+    """One neuron on q subclasses, q a symbol, among others that give g_c: the pulls d_c drive it.
 
     Subclass 1 stands for any: their names mean nothing.
     """
     q, c, k = sp.symbols("q c k", integer=True, positive=True)
     a, norm, lam = sp.symbols("a n lambda", real=True)
-    w, g, d, pi = (sp.IndexedBase(name) for name in ("w", "g", "d", "pi"))
+    w, g, pi = (sp.IndexedBase(name) for name in ("w", "g", "pi"))
     loss = sp.Sum(pi[c] * (g[c] + a * w[c] - norm) ** 2 / 2 + lam * w[c] ** 2 / 2, (c, 1, q)) + lam * a**2 / 2
 
-    def at_pull(velocity: sp.Expr, i: sp.Expr) -> sp.Expr:
-        return velocity.xreplace({g[i]: norm - d[i] / pi[i] - a * w[i]})
+    def pull(i: sp.Expr) -> sp.Expr:
+        return f.pull(pi[i], norm, g[i] + a * w[i])
 
-    output, weight = -sp.diff(loss, a), -sp.diff(loss, w[k]).doit().subs(k, 1)
-    yield "velocity of a", sp.simplify(at_pull(output, c)) - sp.Sum(d[c] * w[c], (c, 1, q)) + lam * a
-    yield "velocity of w", at_pull(weight, sp.Integer(1)) - a * d[1] + lam * w[1]
+    # Inside the sum, term by term.
+    driven = -sp.diff(loss, a) + lam * a
+    yield sp.expand(
+        driven.args[0] * driven.args[1].function if driven.is_Mul else driven.function
+    ) - sp.expand(pull(c) * w[c])
+    weight = -sp.diff(loss, w[k]).doit().subs(k, 1)
+    yield weight - a * pull(sp.Integer(1)) + lam * w[1]
+
+
+def _at_rest(f: Formulas) -> Iterator[sp.Expr]:
+    """A pattern's neurons give theta_c = u d_c/lambda: the output under load U solves a linear equation."""
+    pi, norm, lam, load = sp.symbols("pi n lambda U", positive=True)
+    out = sp.Symbol("f")
+    (solved,) = sp.solve(out - load * f.pull(pi, norm, out) / lam, out)
+    yield solved - f.output(pi, norm, load, lam)
+
+
+def _growth(f: Formulas) -> Iterator[sp.Expr]:
+    """At fixed pulls, with x = d . w and D = ||d||: a + x/D moves at growth, and w = a d/lambda stands still at 0."""
+    a, x, lam, D = sp.symbols("a x lambda D", positive=True)
+    da, dx = x - lam * a, a * D**2 - lam * x
+    yield da + dx / D - f.growth(D, lam) * (a + x / D)
+    (still,) = sp.solve(f.growth(D, lam), D)
+    for velocity in (da, dx):
+        yield velocity.subs(x, a * D**2 / lam).subs(D, still)
+
+
+def _certificate(f: Formulas) -> Iterator[sp.Expr]:
+    """L - L_rest = sum_c pi_c (f_c - f_c at rest)^2/2 + sum_j (squares), term by term, as d . f = sum_j a_j x_j.
+
+    Of a neuron (a, w) on its pattern only x = d . w, y = ||w||^2 and D = ||d|| enter; the rest is Cauchy-Schwarz,
+    x^2 <= D^2 y, and growth <= 0.
+    """
+    pi, norm, lam, load = sp.symbols("pi n lambda U", positive=True)
+    out, end, a, x, y = sp.symbols("f f_rest a x y", real=True)
+    D = sp.Symbol("D", positive=True)
+    whole = pi * (out - norm) ** 2 / 2 - pi * (end - norm) ** 2 / 2
+    yield whole - pi * (out - end) ** 2 / 2 + f.pull(pi, norm, end) * (out - end)
+    neuron = lam / 2 * (a**2 + y) - a * x
+    squares = lam / 2 * (a - x / lam) ** 2 + (D**2 * y - x**2) / (2 * lam)
+    yield neuron - squares + f.growth(D, lam) * (lam + D) / lam * y / 2
+    # At rest lambda u_Q a pattern is paid, and d . f = sum_Q u_Q D^2/lambda: the same where it lives.
+    (alive,) = sp.solve(f.growth(D, lam), D)
+    yield lam * load - load * alive**2 / lam
+
+
+def _disjoint(f: Formulas) -> Iterator[sp.Expr]:
+    """Equal probabilities: f = (1 - c) n on the q subclasses of a pattern gives ||d|| = lambda; c = 1 at lambda_c."""
+    lam, q, C, norm, D = sp.symbols("lambda q C n D", positive=True)
+    end = (1 - f.shrinkage(lam, q, C, norm)) * norm
+    (alive,) = sp.solve(f.growth(D, lam), D)
+    yield sp.sqrt(q) * f.pull(1 / C, norm, end) - alive
+    yield f.shrinkage(f.critical(q, C, norm), q, C, norm) - 1
 
 
 def _targets(K: int, S: int) -> tuple[sp.Matrix, sp.Symbol, dict[sp.Expr, sp.Expr]]:
@@ -300,10 +275,10 @@ def _targets(K: int, S: int) -> tuple[sp.Matrix, sp.Symbol, dict[sp.Expr, sp.Exp
 
 def _reduced(expression: sp.Expr, rules: dict[sp.Expr, sp.Expr]) -> sp.Expr:
     """The expression with t_k0^2 replaced; every power of t_k0 in these losses is 2 at most."""
-    return sp.expand(sp.expand(expression).subs(rules))
+    return sp.expand(sp.expand(expression).xreplace(rules))
 
 
-def _prove_minimum(shrinkage: Callable[..., sp.Expr], K: int, S: int) -> None:
+def _minimum(f: Formulas, K: int, S: int) -> sp.Expr:
     """L minus its minimum as the sum of squares, for one neuron; a second adds a term of its own, as f is a sum.
 
     w = p - n with p = relu(w), n = relu(-w), p n = 0; ||w||^2 = p^2 + n^2.
@@ -311,12 +286,12 @@ def _prove_minimum(shrinkage: Callable[..., sp.Expr], K: int, S: int) -> None:
     C = K * S
     lam = sp.Symbol("lambda")
     T, norm, rules = _targets(K, S)
-    c = shrinkage(lam, S, C, norm)
+    c = f.shrinkage(lam, S, C, norm)
     P, N, A = matrix("p", 2, C), matrix("m", 2, C), matrix("a", K, 2)
     t = [T[x // S, :].T for x in range(C)]
-    f = [A * P[:, x] for x in range(C)]
-    loss = sum((e**2 for x in range(C) for e in f[x] - t[x]), sp.S.Zero) / (2 * C) + penalty(lam, P, N, A)
-    squares = sum(e**2 for x in range(C) for e in f[x] - (1 - c) * t[x]) / (2 * C)
+    out = [A * P[:, x] for x in range(C)]
+    loss = sum((e**2 for x in range(C) for e in out[x] - t[x]), sp.S.Zero) / (2 * C) + penalty(lam, P, N, A)
+    squares = sum(e**2 for x in range(C) for e in out[x] - (1 - c) * t[x]) / (2 * C)
     for j in range(2):
         s = [sum(P[j, k * S : (k + 1) * S]) for k in range(K)]
         v = sum((T[k, :].T * s[k] for k in range(K)), sp.zeros(K, 1)) / (sp.sqrt(S) * norm)
@@ -325,11 +300,10 @@ def _prove_minimum(shrinkage: Callable[..., sp.Expr], K: int, S: int) -> None:
         overlap = -2 * sum(T[k, :].dot(T[i, :]) * s[k] * s[i] for k, i in combinations(range(K), 2))
         squares += lam / 2 * sum(e**2 for e in A[:, j] - v) + lam / 2 * sum(e**2 for e in N[j, :])
         squares += lam / 2 * (spread + overlap / (S * norm**2))
-    difference = loss - norm**2 * c * (1 - c / 2) - squares
-    require_zero(f"T9 global minimum at K, S = {K, S}", _reduced(difference, rules))
+    return _reduced(loss - f.minimum(c, norm) - squares, rules)
 
 
-def _prove_rest_point(shrinkage: Callable[..., sp.Expr], K: int, S: int) -> None:
+def _rest_point(f: Formulas, K: int, S: int) -> Iterator[sp.Expr]:
     """Full neurons, one for each coarse class, a_k = sqrt(S) u t_k/||t||, sqrt(S) u^2 = (1 - c) ||t||: no velocity."""
     C = K * S
     lam, u = sp.symbols("lambda u")
@@ -341,23 +315,20 @@ def _prove_rest_point(shrinkage: Callable[..., sp.Expr], K: int, S: int) -> None
         (sum(A[i, k] * mine[x][k] for k in range(K)) - T[x // S, i]) ** 2 for x in range(C) for i in range(K)
     ) / (2 * C) + penalty(lam, W, A)
     rest = {A[i, k]: sp.sqrt(S) * u * T[k, i] / norm for i in range(K) for k in range(K)}
-    rest |= {W[k, x]: u if x // S == k else 0 for k in range(K) for x in range(C)}
-    balance = sp.solve(shrinkage(lam, S, C, norm) - 1 + sp.sqrt(S) * u**2 / norm, lam)[0]
-    for variables in (W, A):
-        velocity = gradient(loss, variables).subs(rest).subs(lam, balance)
-        for entry in velocity:
-            require_zero(f"T9 rest point at K, S = {K, S}", _reduced(entry, rules))
+    rest |= {W[k, x]: u if x // S == k else sp.S.Zero for k in range(K) for x in range(C)}
+    (balance,) = sp.solve(f.shrinkage(lam, S, C, norm) - 1 + sp.sqrt(S) * u**2 / norm, lam)
+    for velocity in descent(loss, W, A).values():
+        yield _reduced(velocity.xreplace(rest | {lam: balance}), rules)
 
 
-def _prove_leaky_minimum(shrinkage: Callable[..., sp.Expr], S: int) -> None:
+def _leaky_minimum(f: Formulas, S: int) -> sp.Expr:
     """Slope a, targets +-1, one neuron: h = p - a n. With X = sum_+ p + a sum_- n, Y = sum_- p + a sum_+ n >= 0,
     sum_c t_c h_c = X - Y, and s (||w||^2) - (X - Y)^2 for s = S (1 + a^2) is Lagrange's squares and 2 X Y."""
     C = 2 * S
-    lam, a = sp.symbols("lambda a")
-    out = sp.Symbol("b")
+    lam, a, out = sp.symbols("lambda a b", positive=True)
     p, n = sp.symbols(f"p:{C}"), sp.symbols(f"n:{C}")
-    s = S * (1 + a**2)
-    c = shrinkage(lam, s, C, sp.Integer(1))
+    s = f.strength(S, a)
+    c = f.shrinkage(lam, s, C, sp.Integer(1))
     t = [1 if x < S else -1 for x in range(C)]
     h = [p[x] - a * n[x] for x in range(C)]
     off = {p[x] * n[x]: 0 for x in range(C)}
@@ -373,41 +344,208 @@ def _prove_leaky_minimum(shrinkage: Callable[..., sp.Expr], S: int) -> None:
     X = sum(p[x] for x in range(S)) + a * sum(n[x] for x in range(S, C))
     Y = sum(p[x] for x in range(S, C)) + a * sum(n[x] for x in range(S))
     squares += lam / 2 * 2 * X * Y / s
-    difference = sp.expand(loss - c * (1 - c / 2) - squares)
-    require_zero(f"T9 leaky minimum at S = {S}", difference.subs(off))
+    return sp.expand(loss - f.minimum(c, sp.Integer(1)) - squares).subs(off)
 
 
-def _prove_gap(shrinkage: Callable[..., sp.Expr], S: int) -> None:
-    """One coarse class at the aligned state: full neurons, energy E (1 + x), and those on S - 1, energy E y each.
+def _gap(f: Formulas, S: int) -> Iterator[sp.Expr]:
+    """One coarse class at the aligned state: full neurons, energy E, and those on S - 1, energy e each.
 
-    The flow of the loss linearised in (x, y) has y ~ e^{-2 mu t} and x = X y, which gives the gap.
+    The flow of the loss linearised around rest has e ~ e^{-2 mu t} and dE = X e, which gives the gap.
     """
     C = 2 * S
-    lam = sp.Symbol("lambda")
+    lam, E, e = sp.symbols("lambda E e", positive=True)
     patterns = [tuple(range(S)), *combinations(range(S), S - 1)]
+    full, part = patterns[0], patterns[1]
     w = {(Q, x): sp.Symbol(f"w_{'_'.join(map(str, Q))}_{x}") for Q in patterns for x in Q}
     a = {Q: sp.Symbol(f"a_{'_'.join(map(str, Q))}") for Q in patterns}
-    f = [sum(a[Q] * w[Q, x] for Q in patterns if x in Q) for x in range(S)]
-    loss = sum((e - 1) ** 2 for e in f) / (2 * C)
+    outputs = [sum(a[Q] * w[Q, x] for Q in patterns if x in Q) for x in range(S)]
+    loss = sum((out - 1) ** 2 for out in outputs) / (2 * C)
     loss += sum(penalty(lam, sp.Matrix([a[Q], *(w[Q, x] for x in Q)])) for Q in patterns)
-    full, part = patterns[0], patterns[1]
-    E, e = sp.symbols("E e")  # u^2 of either kind
     state = {a[Q]: sp.sqrt(len(Q) * (E if full == Q else e)) for Q in patterns}
     state |= {w[Q, x]: sp.sqrt(E if full == Q else e) for Q in patterns for x in Q}
-    growth = [sp.expand(-sp.diff(loss, w[Q, 0]).subs(state) / state[w[Q, 0]]) for Q in (full, part)]
-    end = 1 - shrinkage(lam, S, C, sp.Integer(1))
+    growth = [sp.expand(-sp.diff(loss, w[Q, 0]).xreplace(state) / state[w[Q, 0]]) for Q in (full, part)]
+    end = 1 - f.shrinkage(lam, S, C, sp.Integer(1))
     rest = {E: end / sp.sqrt(S), e: 0}
-    gap = end - f[0].subs(state)
-    require_zero(f"T9 rest energy at S = {S}", growth[0].subs(rest))
+    yield growth[0].subs(rest)
     mu = -growth[1].subs(rest)
     kappa = -(sp.diff(growth[0], E) * E).subs(rest)  # of u; energies move at twice that
-    rho = sp.sqrt(sp.Rational(S - 1, S))
-    require_zero(f"T9 separation rate at S = {S}", mu - lam * (1 - rho))
-    require_zero(f"T9 transient at S = {S}", kappa - (sp.sqrt(S) / sp.Integer(C) - lam))
+    yield mu - f.erosion(lam, S)
+    yield kappa - f.transient(lam, S, C, 1)
     # d(dE)/dt = 2 E (dg/dE dE + dg/de e), e ~ e^{-2 mu t}: dE = X e with -2 mu X = -2 kappa X + 2 E dg/de.
-    pull = (E * sp.diff(growth[0], e)).subs(rest)
-    X = pull / (kappa - mu)
-    first = (sp.diff(gap, E) * X + sp.diff(gap, e)).subs(rest)
-    ratio = 1 / rest[E]  # e = ratio^{-1} sep^2/2
-    predicted = end * comb(S - 1, S - 2) * rho * mu / (kappa - mu) * ratio
-    require_zero(f"T9 gap at S = {S}", sp.simplify(first - predicted))
+    X = (E * sp.diff(growth[0], e)).subs(rest) / (kappa - mu)
+    gap = end - outputs[0].xreplace(state)
+    # ||h_0 - h_1||^2 is the energy of the patterns that hold one of the two.
+    sep = sp.sqrt(sum(e for Q in patterns if (0 in Q) != (1 in Q)) / rest[E])
+    yield (sp.diff(gap, E) * X + sp.diff(gap, e)).subs(rest) * e - f.gap(end, S, mu, kappa, sep)
+
+
+def _turn(f: Formulas) -> sp.Expr:
+    """Where the two rates meet."""
+    lam, S, C, norm = sp.symbols("lambda S C n", positive=True)
+    (turn,) = sp.solve(f.erosion(lam, S) - f.transient(lam, S, C, norm), lam)
+    return turn - f.turn(S, C, norm)
+
+
+def _rho(S: sp.Expr | int) -> sp.Expr:
+    """sqrt((S-1)/S)."""
+    return sp.sqrt(sp.sympify(S - 1) / S)
+
+
+lam, q, S, C, n, pi, U, out, D, c, a, mu, kappa, sep, end = sp.symbols(
+    "lambda q S C n pi_c U_c f_c D c a mu kappa sep f_inf"
+)
+# What is false, differing already at the smallest sizes.
+SHRINKAGE = {"shrinkage": lambda lam, q, C, n: 2 * C * lam / (sp.sqrt(q) * n)}
+PULL = {"pull": lambda pi, n, out: n - out}
+GROWTH = {"growth": lambda D, lam: D - 2 * lam}
+MINIMUM = {"minimum": lambda c, n: n**2 * c}
+MU = {"erosion": lambda lam, S: lam / S}
+KAPPA = {"transient": lambda lam, S, C, n: n * sp.sqrt(S) / C}
+
+THEOREM = Theorem(
+    id="T9",
+    subject="end state",
+    assumptions=(
+        "ReLU, or leaky ReLU and linear with their own constants (K = 2)",
+        "orthonormal means, no input noise",
+        "squared loss",
+        "equal probabilities",
+        "targets of one norm with t_k . t_l <= 0",
+        "each neuron serves one coarse class, its output along the target (the end that flow reaches)",
+        "a neuron active on all S subclasses (one f for all, the global minimum)",
+        "lambda < lambda_c/(2 - rho_S) (the gap's rate)",
+        "equal energies in all patterns of S - 1 (the gap)",
+    ),
+    formulas=Formulas(
+        pull=Formula(lambda pi, n, out: pi * (n - out), (pi, n, out), "d_c", "d_c"),
+        growth=Formula(lambda D, lam: D - lam, (D, lam)),
+        output=Formula(lambda pi, n, U, lam: n * pi * U / (lam + pi * U), (pi, n, U, lam), "f_c", "f_c"),
+        shrinkage=Formula(lambda lam, q, C, n: C * lam / (sp.sqrt(q) * n), (lam, q, C, n), "c", "c"),
+        critical=Formula(lambda q, C, n: n * sp.sqrt(q) / C, (q, C, n), "lambda_c", r"\lambda_c"),
+        minimum=Formula(lambda c, n: n**2 * c * (1 - c / 2), (c, n), "min L", r"\min L"),
+        strength=Formula(lambda S, a: S * (1 + a**2), (S, a)),
+        erosion=Formula(lambda lam, S: lam * (1 - _rho(S)), (lam, S), "mu", r"\mu"),
+        transient=Formula(lambda lam, S, C, n: n * sp.sqrt(S) / C - lam, (lam, S, C, n), "kappa", r"\kappa"),
+        gap=Formula(
+            lambda end, S, mu, kappa, sep: end * (S - 1) * _rho(S) * mu / (kappa - mu) * sep**2 / 2,
+            (end, S, mu, kappa, sep),
+            "f_inf - f",
+            r"f_\infty - f",
+        ),
+        turn=Formula(lambda S, C, n: n * sp.sqrt(S) / C / (2 - _rho(S)), (S, C, n)),
+    ),
+    claims=(
+        Claim(
+            "training ends at the only state with ||d_Q|| <= lambda on each final pattern Q and equality on those that "
+            "keep neurons, n = ||t||, {pull}, at load U_c {output}; a pattern with ||d_Q|| = D moves at {growth}",
+            ("velocity", "at rest", "growth", "certificate"),
+            "that the flow converges is shown on paper",
+        ),
+        Claim(
+            "with a full final pattern (q = S), or disjoint ones of q, it ends at f = (1 - c) t, {shrinkage}, "
+            "and at 0 above {critical}",
+            ("growth", "certificate", "disjoint"),
+            "that the flow converges is shown on paper",
+        ),
+        Claim(
+            "no network lies below {minimum}, with {shrinkage} at q = S up to lambda_c, and f = (1 - c) t there",
+            ("minimum", "rest point", "disjoint"),
+            "K and S beyond those listed",
+        ),
+        Claim(
+            "leaky slope a, K = 2: the same with {strength} for S (a = 1: linear)",
+            ("leaky minimum",),
+            "S beyond those listed; that flow reaches it is observed",
+        ),
+        Claim(
+            "with full neurons and equal energies on S - 1, below lambda = {turn}: {gap}, with {erosion} and "
+            "{transient}, which are half the rates of the gap below and above it",
+            ("gap", "turn"),
+            "S beyond those listed; higher orders of sep",
+        ),
+        Claim("outputs in random directions (K > 2) align with a target"),
+    ),
+    steps=(
+        Step(
+            "velocity",
+            "from the loss of one neuron on q subclasses among others: the pulls drive it",
+            _velocity,
+            PULL,
+            "q",
+        ),
+        Step(
+            "at rest",
+            "from the pulls: the output of a subclass that patterns of load U serve",
+            _at_rest,
+            PULL | {"output": lambda pi, n, U, lam: n * U / (lam + U)},
+            "set of patterns",
+        ),
+        Step(
+            "growth",
+            "from the velocities at fixed pulls: how a pattern grows, and that it stands still where it lives",
+            _growth,
+            GROWTH,
+            "q",
+        ),
+        Step(
+            "certificate",
+            "from the loss: it exceeds that of the rest state by squares, as ||d_Q|| <= lambda",
+            _certificate,
+            PULL | GROWTH,
+            "set of patterns",
+        ),
+        Step(
+            "disjoint",
+            "from the pulls at rest: the shrinkage of disjoint patterns, and where it is 1",
+            _disjoint,
+            {**SHRINKAGE, **PULL, **GROWTH, "critical": lambda q, C, n: n * q / C},
+            "q",
+        ),
+        Step(
+            "minimum",
+            "from the loss of any network: it exceeds the minimum by squares and products >= 0",
+            _minimum,
+            SHRINKAGE | MINIMUM,
+            "(K, S)",
+            ((2, 1), (2, 2), (2, 3), (3, 2)),
+        ),
+        Step(
+            "rest point",
+            "from the loss: the full neurons of the minimum do not move",
+            _rest_point,
+            SHRINKAGE,
+            "(K, S)",
+            ((2, 1), (2, 2), (2, 3), (3, 2)),
+        ),
+        Step(
+            "leaky minimum",
+            "from the loss of any leaky network: the same squares",
+            _leaky_minimum,
+            {**SHRINKAGE, **MINIMUM, "strength": lambda S, a: S * (1 + a)},
+            "S",
+            (1, 2),
+        ),
+        Step(
+            "gap",
+            "from the loss, linearised at rest in the energies of the full neurons and of those on S - 1",
+            _gap,
+            {
+                **MU,
+                **KAPPA,
+                **SHRINKAGE,
+                "gap": lambda end, S, mu, kappa, sep: end * mu / (kappa - mu) * sep**2 / 2,
+            },
+            "S",
+            (2, 3),
+        ),
+        Step(
+            "turn",
+            "from the two rates: where they meet",
+            _turn,
+            {**MU, **KAPPA, "turn": lambda S, C, n: n * sp.sqrt(S) / C / 2},
+            "S",
+        ),
+    ),
+)
+
+prove, statement = THEOREM.prove, THEOREM.statement

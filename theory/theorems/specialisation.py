@@ -34,10 +34,10 @@ Unequal probabilities pi_c within the coarse class: growth r sqrt(sum_{c in Q} p
 eps to order 1; exponent 1 - sqrt(1 - pi_min^2 / sum pi_c^2).
 
 Proved here from the loss, for every S and q: the growth, the master law, and the exponent, with ln G squeezed between
-the two bounds that f = 1 sets; sep's formula at the sizes stated (for every S it is a count of subsets). That training
-ends at f = 1 follows: with one energy for each size dG/dt = G r(G)/C, r falling in G, goes to the zero of r. Observed
-only: that a random small start aligns before its residuals move, and patterns whose energies differ within a size,
-where the residuals are equal up to what vanishes with eps.
+the two bounds that f = 1 sets; sep's formula at the sizes stated (for every S it is a count of subsets). On paper: that
+training ends at f = 1, as with one energy for each size dG/dt = G r(G)/C, r falling in G, goes to the zero of r.
+Observed only: that a random small start aligns before its residuals move; patterns whose energies differ within a size,
+where the residuals are equal up to what vanishes with eps; blocks of patterns; the linear network's exponent.
 
 Corrected: (1) it had been stated for one neuron on all S; each pair also needs neurons on S - 1 subclasses that
 separate it. S = 3 with full and single-subclass neurons alone: exponent 1 - sqrt(1/3) = .4226, not .1835. (2) ln G at
@@ -50,9 +50,10 @@ Min, Zhu & Vidal (2025). The rates at which patterns of different size grow, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import combinations
 from math import comb
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -61,33 +62,10 @@ from scipy.optimize import brentq
 from scipy.special import logsumexp
 
 from finegrain.theory.pattern_rest import Pattern, checked_patterns, maximal
-from finegrain.theory.theorems.symbolic import Theorem, penalty, require_zero
+from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem
+from finegrain.theory.theorems.symbolic import descent, penalty
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.arrays import Array
-
-THEOREM = Theorem(
-    id="T7",
-    subject="specialisation exponent",
-    statement="relative separation of two subclasses ends as eps^(1 - sqrt(q/S)), q the size of the largest pattern "
-    "that separates them (S - 1 for m >> 2^S), against eps for a linear network",
-    assumptions=(
-        "ReLU",
-        "orthogonal means, no input noise (T6)",
-        "some neuron active on all S subclasses",
-        "for each pair, some on S - 1 that separate it (q = S - 1)",
-        "equal probabilities within the coarse class",
-        "lambda = 0 (the exponent; the law in G holds for every lambda)",
-    ),
-    sizes="growth, master law and exponent for all S and q; S = 2, 3, 4 with every subset of fine classes; "
-    "unequal probabilities S = 2, 3",
-    latex=(
-        r"\frac{d \ln u}{dt} = \frac{\sqrt q}{C}\, r - \lambda",
-        r"\mathrm{sep}(t) = \mathrm{sep}_0 \exp\Bigl(-\frac{\sqrt S - \sqrt q}{C} \int r\,dt\Bigr)",
-        r"\mathrm{sep} \sim \varepsilon^{1 - \sqrt{q/S}}",
-    ),
-)
-
-SIZES = (2, 3, 4)
 
 
 def predict(subclasses: int, *, patterns: Iterable[Collection[int]] | None = None) -> float:
@@ -97,7 +75,7 @@ def predict(subclasses: int, *, patterns: Iterable[Collection[int]] | None = Non
     """
     S = _checked(subclasses)
     if patterns is None:
-        return predict_unequal(np.full(S, 1.0))
+        return float(THEOREM.formulas.exponent.number(S - 1, S))
     return float(predict_pairs(S, patterns)[~np.eye(S, dtype=bool)].min())
 
 
@@ -118,7 +96,9 @@ def predict_pairs(subclasses: int, patterns: Iterable[Collection[int]]) -> Array
     for c, k in combinations(range(S), 2):
         block = next(P for P in blocks if c in P)
         q = largest_separating(every, c, k)
-        exponents[c, k] = exponents[k, c] = 1 - np.sqrt(q / len(block)) if k in block else 0.0
+        exponents[c, k] = exponents[k, c] = (
+            THEOREM.formulas.exponent.number(q, len(block)) if k in block else 0.0
+        )
     return exponents
 
 
@@ -133,7 +113,7 @@ def predict_unequal(weights: ArrayLike) -> float:
     _checked(pi.size)
     if pi.min() <= 0:
         raise ValueError(f"weights must be > 0, got {pi.min()}")
-    return float(1 - np.sqrt(1 - pi.min() ** 2 / np.sum(pi**2)))
+    return float(THEOREM.formulas.unequal_exponent.number(pi.min(), np.sum(pi**2)))
 
 
 def predict_master(
@@ -144,8 +124,7 @@ def predict_master(
     served: q, the size of the largest pattern that separates the pair; S - 1 by default.
     """
     q = subclasses - 1 if served is None else served
-    rate = (np.sqrt(subclasses) - np.sqrt(q)) / classes
-    return float(initial * np.exp(-rate * residual_integral))
+    return float(initial * THEOREM.formulas.master.number(q, subclasses, classes, residual_integral))
 
 
 def predict_separation(energies: ArrayLike, log_growth: float) -> float:
@@ -174,7 +153,7 @@ def local_exponent(energies: ArrayLike, eps: float) -> float:
 def largest_eps(energies: ArrayLike, tolerance: float) -> float:
     """The largest eps <= 1 below which the local exponent is within `tolerance` (relative) of the limit."""
     e = checks.real("energies", energies, ("S",))
-    limit = 1 - np.sqrt((np.flatnonzero(e[:-1]).max(initial=-1) + 1) / e.size)
+    limit = THEOREM.formulas.exponent.number(np.flatnonzero(e[:-1]).max(initial=-1) + 1, e.size)
 
     def excess(log10_eps: float) -> float:
         return abs(local_exponent(e, 10.0**log10_eps) / limit - 1) - tolerance
@@ -228,24 +207,7 @@ def _final_log_growth(logs: Array) -> float:
     return float(brentq(lambda g: _log_sum(weighted, S - 1, g), low - 1e-9, high + 1e-9, xtol=1e-13))
 
 
-def prove(growth: Callable[..., sp.Expr] | None = None) -> None:
-    """Growth on the aligned state and the formula for sep, from the loss; then the master law and the exponent.
-
-    growth: the claimed (q, r, C, lambda) -> d ln u/dt; the theorem's own by default.
-    """
-    growth = growth or (lambda q, r, C, lam: r * sp.sqrt(q) / C - lam)
-    for claim, difference in growth_differences(growth):
-        require_zero(f"T7 {claim}", difference)
-    for claim, difference in exponent_differences(growth):
-        require_zero(f"T7 {claim}", difference)
-    for S in SIZES:
-        _prove_growth(growth, S)
-        _prove_separation(S)
-    for S in (2, 3):
-        _prove_unequal(S)
-
-
-def growth_differences(growth: Callable[..., sp.Expr]) -> Iterator[tuple[str, sp.Expr]]:
+def _growth(f: Formulas) -> Iterator[sp.Expr]:
     """One neuron on q subclasses, q a symbol, among others that give g_c: its velocity from the loss.
 
     Subclass 1 stands for any: their names mean nothing.
@@ -262,77 +224,270 @@ def growth_differences(growth: Callable[..., sp.Expr]) -> Iterator[tuple[str, sp
         return velocity.xreplace({g[i]: 1 - r - a * w[i]}).xreplace({w[i]: u, a: sp.sqrt(q) * u}).doit()
 
     output, weight = -sp.diff(loss, a), -sp.diff(loss, w[k]).doit().subs(k, 1)
-    yield "growth of a", aligned(output, c) - growth(q, r, C, lam) * sp.sqrt(q) * u
-    yield "growth of w", aligned(weight, sp.Integer(1)) - growth(q, r, C, lam) * u
+    yield aligned(output, c) - f.growth(q, r, C, lam) * sp.sqrt(q) * u
+    yield aligned(weight, sp.Integer(1)) - f.growth(q, r, C, lam) * u
 
 
-def exponent_differences(growth: Callable[..., sp.Expr]) -> Iterator[tuple[str, sp.Expr]]:
-    """The master law's rate; ln G at the end; -ln sep/ln(1/eps) -> 1 - sqrt(q/S). S and q are symbols.
-
-    With x = ln G and amplitudes eps e^(gamma_q x), f = 1 reads eps^2 sum_q b_q e_q e^(2 gamma_q x) = 1. The full term
-    alone is at most 1, and for x > 0 all terms with gamma_S for gamma_q at least 1: two bounds on x, of one form,
-    energy e^(2 gamma_S x) = eps^-2. The limit may not depend on the energy.
-    """
-    S, q, C, r, k, x, energy = sp.symbols("S q C r k x e", positive=True)  # k = -ln eps
-    lam = sp.Symbol("lambda")
-    rate = growth(q, r, C, lam) - growth(S, r, C, lam)
-    yield "master law", rate + (sp.sqrt(S) - sp.sqrt(q)) * r / C
-    gamma = [sp.simplify((growth(size, r, C, lam) + lam) * C / r) for size in (q, S)]
-    end = sp.solve(sp.log(energy) - 2 * k + 2 * gamma[1] * x, x)[0]
-    exponent = sp.limit((gamma[1] - gamma[0]) * end / k, k, sp.oo)
-    yield "exponent", exponent - (1 - sp.sqrt(q / S))
-
-
-def _aligned(S: int) -> tuple[list[tuple[int, ...]], sp.Symbol, sp.Symbol]:
+def _aligned(S: int) -> tuple[list[tuple[int, ...]], tuple[sp.Symbol, ...], tuple[sp.Symbol, ...]]:
     """All subsets of S fine classes, with a number n_q of neurons and an amplitude u_q for each size q."""
     subsets = [Q for q in range(1, S + 1) for Q in combinations(range(S), q)]
     return subsets, sp.symbols(f"n1:{S + 1}"), sp.symbols(f"u1:{S + 1}")
 
 
-def _prove_growth(growth: Callable[..., sp.Expr], S: int) -> None:
+def _growth_of_all(f: Formulas, S: int) -> Iterator[sp.Expr]:
     """Loss of one coarse class with n_q neurons for each subset; gradients at the aligned state."""
     subsets, n, u = _aligned(S)
     C, lam = sp.symbols("C lambda")
     w = {(Q, c): sp.Symbol(f"w_{Q}_{c}") for Q in subsets for c in Q}
     a = {Q: sp.Symbol(f"a_{Q}") for Q in subsets}
     count = {Q: n[len(Q) - 1] for Q in subsets}
-    f = [sum(count[Q] * a[Q] * w[Q, c] for Q in subsets if c in Q) for c in range(S)]
-    loss = sum((f_c - 1) ** 2 for f_c in f) / (2 * C)
+    outputs = [sum(count[Q] * a[Q] * w[Q, c] for Q in subsets if c in Q) for c in range(S)]
+    loss = sum((out - 1) ** 2 for out in outputs) / (2 * C)
     loss += sum(count[Q] * penalty(lam, sp.Matrix([a[Q], *(w[Q, c] for c in Q)])) for Q in subsets)
 
     aligned = {w[Q, c]: u[len(Q) - 1] for Q in subsets for c in Q}
     aligned |= {a[Q]: sp.sqrt(len(Q)) * u[len(Q) - 1] for Q in subsets}
-    r = 1 - f[0].subs(aligned)
-    for c in range(1, S):
-        require_zero(f"T7 equal residuals at S = {S}", 1 - f[c].subs(aligned) - r)
+    residuals = [1 - out.xreplace(aligned) for out in outputs]
+    yield from (r - residuals[0] for r in residuals[1:])
+    owner = {variable: Q for (Q, _), variable in w.items()} | {variable: Q for Q, variable in a.items()}
     for variable, value in aligned.items():
-        Q = next(Q for Q in subsets if variable == a[Q] or any(variable == w[Q, c] for c in Q))
+        Q = owner[variable]
         # n_q neurons share the variable: each moves by the derivative over n_q.
-        velocity = -sp.diff(loss, variable).subs(aligned) / count[Q]
-        require_zero(f"T7 growth at S = {S}, Q = {Q}", velocity - growth(len(Q), r, C, lam) * value)
+        velocity = -sp.diff(loss, variable).xreplace(aligned) / count[Q]
+        yield velocity - f.growth(len(Q), residuals[0], C, lam) * value
 
 
-def _prove_separation(S: int) -> None:
-    """||h_c - h_c'||^2 and ||h_c||^2, neuron by neuron, against the binomial sums."""
+def _energies(f: Formulas, S: int, G: sp.Symbol) -> list[sp.Expr]:
+    """n_q u_q^2 once the amplitudes have grown by `growth`, with lambda = 0 and G = exp(int r dt/C)."""
+    _, n, u = _aligned(S)
+    return [n[q - 1] * u[q - 1] ** 2 * G ** (2 * _power(f, q)) for q in range(1, S + 1)]
+
+
+def _power(f: Formulas, q: Any) -> sp.Expr:
+    """d ln u/d ln G at lambda = 0."""
+    r, C = sp.symbols("r C", positive=True)
+    return sp.simplify(sp.diff(f.growth(q, r, C, 0), r) * C)
+
+
+def _counted(f: Formulas, S: int) -> Iterator[sp.Expr]:
+    """||h_c - h_c'||^2, ||h_c||^2 and f_c, counted neuron by neuron over all subsets, against sums of binomials."""
     subsets, n, u = _aligned(S)
-    difference = sum(n[len(Q) - 1] * u[len(Q) - 1] ** 2 for Q in subsets if (0 in Q) != (1 in Q))
-    norm = sum(n[len(Q) - 1] * u[len(Q) - 1] ** 2 for Q in subsets if 0 in Q)
-    sizes = range(1, S + 1)
-    binomial = [sum(comb(top, q - 1) * n[q - 1] * u[q - 1] ** 2 for q in sizes) for top in (S - 2, S - 1)]
-    require_zero(f"T7 separation at S = {S}", difference - 2 * binomial[0])
-    require_zero(f"T7 norm at S = {S}", norm - binomial[1])
+    G = sp.Symbol("G", positive=True)
+    energy = _energies(f, S, G)
+    difference = sum(energy[len(Q) - 1] for Q in subsets if (0 in Q) != (1 in Q))
+    norm = sum(energy[len(Q) - 1] for Q in subsets if 0 in Q)
+    output = sum(sp.sqrt(len(Q)) * energy[len(Q) - 1] for Q in subsets if 0 in Q)
+    start = _starting([n[q] * u[q] ** 2 for q in range(S)])
+    yield difference - norm * f.separation(S, G).doit().subs(start)
+    yield output - f.output(S, G).doit().subs(start)
 
 
-def _prove_unequal(S: int) -> None:
-    """w_c = pi_c u, a = p u with p^2 = sum pi_c^2 grows at r p, for the loss's gradient at residual r."""
-    pi = sp.symbols(f"pi1:{S + 1}")
+def _starting(energies: list[Any]) -> dict[sp.Expr, Any]:
+    """e_q -> its value."""
+    return {sp.IndexedBase("e")[q]: e for q, e in enumerate(energies, 1)}
+
+
+def _master(f: Formulas) -> tuple[sp.Expr, sp.Expr]:
+    S, q, C, r, t = sp.symbols("S q C r t", positive=True)
+    lam = sp.Symbol("lambda")
+    claimed = sp.diff(sp.log(f.master(q, S, C, r * t)), t)
+    return f.growth(q, r, C, lam) - f.growth(S, r, C, lam) - claimed, f.master(q, S, C, 0) - 1
+
+
+def _exponent(f: Formulas) -> sp.Expr:
+    """With x = ln G and amplitudes eps e^(gamma_q x), f = 1 reads eps^2 sum_q b_q e_q e^(2 gamma_q x) = 1.
+
+    The full term alone is at most 1, and for x > 0 all terms with gamma_S for gamma_q at least 1: two bounds on x, of
+    one form, energy e^(2 gamma_S x) = eps^-2. The limit may not depend on the energy.
+    """
+    S, q, k, x, energy = sp.symbols("S q k x e", positive=True)  # k = -ln eps
+    slow, fast = _power(f, q), _power(f, S)
+    (end,) = sp.solve(sp.log(energy) - 2 * k + 2 * fast * x, x)
+    return sp.limit((fast - slow) * end / k, k, sp.oo) - f.exponent(q, S)
+
+
+def _exponent_of_the_law(f: Formulas, S: int) -> Iterator[sp.Expr]:
+    """d ln sep/d ln eps from the exact law as ln G = x goes to infinity, with every size up to q, and S; f = 1 ties
+    eps to G.
+
+    Sums of e^{k x}: divided by their fastest term, what still depends on x dies out.
+    """
+    x = sp.Symbol("x", positive=True)
+    e = sp.symbols(f"e1:{S + 1}", positive=True)
+    difference, norm = sp.fraction(f.separation(S, sp.exp(x)).doit())
+    output = f.output(S, sp.exp(x)).doit()
+    for q in range(1, S):
+        start = _starting([0 if q < size < S else e[size - 1] for size in range(1, S + 1)])
+        slopes = [_final_slope(part.subs(start), x) for part in (difference, norm, output)]
+        # eps^2 times `output` is 1: d ln eps = -(slope of ln output) dx/2, as for sep^2.
+        yield (slopes[0] - slopes[1]) / -slopes[2] - f.exponent(q, S)
+
+
+def _final_slope(exponentials: sp.Expr, x: sp.Symbol) -> sp.Expr:
+    """lim d ln/dx of a sum of positive multiples of e^{k x}: the largest k."""
+    terms = sp.Add.make_args(sp.expand(exponentials))
+    return max((sp.simplify(sp.diff(sp.log(term), x)) for term in terms), key=float)
+
+
+def _unequal_growth(f: Formulas, S: int) -> Iterator[sp.Expr]:
+    """w_c = pi_c u, a = p u with p^2 = sum pi_c^2, in the loss's gradient at residual r."""
+    # others: what the other neurons give.
+    pi, w, others = (sp.symbols(f"{name}1:{S + 1}") for name in ("pi", "w", "g"))
     u, r, a = sp.symbols("u r a")
-    w = sp.symbols(f"w1:{S + 1}")
-    rest = sp.symbols(f"f1:{S + 1}")  # what the other neurons give
-    p = sp.sqrt(sum(x**2 for x in pi))
-    loss = sum(pi[c] * (rest[c] + a * w[c] - 1) ** 2 for c in range(S)) / 2
-    aligned = {a: p * u} | {w[c]: pi[c] * u for c in range(S)}
-    residual = {rest[c]: 1 - r - aligned[a] * aligned[w[c]] for c in range(S)}
-    for variable, value in aligned.items():
-        velocity = -sp.diff(loss, variable).subs(residual).subs(aligned)
-        require_zero(f"T7 unequal growth at S = {S}", velocity - r * p * value)
+    square = sum(x**2 for x in pi)
+    loss = sum(pi[c] * (others[c] + a * w[c] - 1) ** 2 for c in range(S)) / 2
+    aligned = {a: sp.sqrt(square) * u} | {w[c]: pi[c] * u for c in range(S)}
+    residual = {others[c]: 1 - r - aligned[a] * aligned[w[c]] for c in range(S)}
+    for variable, speed in descent(loss, sp.Matrix([a, *w])).items():
+        yield speed.xreplace(residual).xreplace(aligned) - f.unequal_growth(r, square) * aligned[variable]
+
+
+def _unequal_exponent(f: Formulas) -> sp.Expr:
+    """The slowest to close: a subset without the least likely class."""
+    least, others = sp.symbols("pi_min others", positive=True)
+    log_eps, R = sp.symbols("log_eps R")
+    square = least**2 + others
+    slower, faster = f.unequal_growth(1, square - least**2), f.unequal_growth(1, square)
+    # ln(amplitude) of the full neurons goes from ln eps to 0.
+    (reached,) = sp.solve(log_eps + faster * R, R)
+    return f.unequal_exponent(least, square) - (slower - faster) * reached / log_eps
+
+
+def _total(top: Any, S: Any, G: Any, of_size: Any = lambda q: 1) -> sp.Expr:
+    """sum_q binom(top, q-1) e_q G^(2 sqrt q), each term times a function of q."""
+    q = sp.Symbol("q", integer=True)
+    e = sp.IndexedBase("e")
+    return sp.Sum(sp.binomial(top, q - 1) * of_size(q) * e[q] * G ** (2 * sp.sqrt(q)), (q, 1, S))
+
+
+q, r, C, lam, S, G, R = sp.symbols("q r C lambda S G R")
+square, least = sp.symbols("P pi_min")
+SLOPE = "ln sep/ln eps", r"\frac{\ln \mathrm{sep}}{\ln \varepsilon}"
+# What is false: growth by q for its root; every neuron counted in the difference; S - 1 whatever separates.
+LINEAR = {"growth": lambda q, r, C, lam: r * q / C - lam}
+ALL = {"separation": lambda S, G: 2 * _total(S - 1, S, G) / _total(S - 1, S, G)}
+EVEN = {"output": lambda S, G: _total(S - 1, S, G)}
+
+THEOREM = Theorem(
+    id="T7",
+    subject="specialisation exponent",
+    assumptions=(
+        "ReLU",
+        "orthogonal means, no input noise (T6)",
+        "some neuron active on all S subclasses",
+        "for each pair, some on S - 1 that separate it (q = S - 1)",
+        "equal probabilities within the coarse class",
+        "lambda = 0 (the exponent; the law in G holds for every lambda)",
+    ),
+    formulas=Formulas(
+        growth=Formula(
+            lambda q, r, C, lam: r * sp.sqrt(q) / C - lam, (q, r, C, lam), "d ln u/dt", r"\frac{d \ln u}{dt}"
+        ),
+        separation=Formula(
+            lambda S, G: 2 * _total(S - 2, S, G) / _total(S - 1, S, G), (S, G), "sep^2", r"\mathrm{sep}^2"
+        ),
+        output=Formula(lambda S, G: _total(S - 1, S, G, sp.sqrt), (S, G), "f", "f"),
+        master=Formula(
+            lambda q, S, C, R: sp.exp(-(sp.sqrt(S) - sp.sqrt(q)) * R / C),
+            (q, S, C, R),
+            "sep/sep_0",
+            r"\frac{\mathrm{sep}(t)}{\mathrm{sep}_0}",
+        ),
+        exponent=Formula(lambda q, S: 1 - sp.sqrt(sp.sympify(q) / S), (q, S), *SLOPE),
+        unequal_growth=Formula(
+            lambda r, P: r * sp.sqrt(P), (r, square), "d ln u/dt + lambda", r"\frac{d \ln u}{dt} + \lambda"
+        ),
+        unequal_exponent=Formula(lambda least, P: 1 - sp.sqrt(1 - least**2 / P), (least, square), *SLOPE),
+    ),
+    claims=(
+        Claim("a neuron active on q subclasses grows as {growth}", ("growth", "growth of all")),
+        Claim(
+            "with one energy e_q at time 0 for each subset of size q and G = exp(int r dt/C): {separation}, and at "
+            "lambda = 0 the output is {output}",
+            ("growth", "growth of all", "separation"),
+            "for S > 4 it is a count of subsets",
+        ),
+        Claim(
+            "where G is large, with q the size of the largest pattern that separates the pair, the master law "
+            "{master}, R = int r dt",
+            ("growth", "master"),
+        ),
+        Claim(
+            "from scale eps training ends at {exponent}, the same q (S - 1 for m >> 2^S)",
+            ("growth", "exponent", "exponent of the law"),
+            "that training ends at f = 1 is shown on paper, that a random small start aligns is observed",
+        ),
+        Claim("inside each maximal pattern the same, if no two overlap; sep between them does not vanish"),
+        Claim(
+            "unequal probabilities: {unequal_growth} at equal residuals, P = sum pi_c^2 over the subclasses served, "
+            "and {unequal_exponent}",
+            ("unequal growth", "unequal exponent"),
+            "that residuals stay equal until the amplitudes are of order 1 is observed",
+        ),
+        Claim("a linear network ends at ln sep/ln eps = 1"),
+    ),
+    steps=(
+        Step(
+            "growth",
+            "from the loss of one neuron on q subclasses among others: its velocity at the aligned state",
+            _growth,
+            LINEAR,
+            "q",
+        ),
+        Step(
+            "growth of all",
+            "a second time, from the loss of all 2^S - 1 patterns: the residuals are equal, each neuron grows so",
+            _growth_of_all,
+            LINEAR,
+            "S",
+            (2, 3),
+        ),
+        Step(
+            "separation",
+            "from the growth: energies and outputs counted pattern by pattern",
+            _counted,
+            ALL | EVEN | LINEAR,
+            "S",
+            (2, 3, 4),
+        ),
+        Step(
+            "master",
+            "from the growth: the difference lives on q subclasses, the norm on S; lambda cancels",
+            _master,
+            {"master": lambda q, S, C, R: sp.exp(-R / C), **LINEAR},
+            "q and S",
+        ),
+        Step(
+            "exponent",
+            "from the growth: ln G at f = 1 lies between two bounds of one limit, and sep decays until then",
+            _exponent,
+            {"exponent": lambda q, S: sp.sympify(q) / S, "growth": lambda q, r, C, lam: r * q**2 / C - lam},
+            "q and S",
+        ),
+        Step(
+            "exponent of the law",
+            "from the separation law, with eps tied to G by f = 1: no other pattern changes the limit",
+            _exponent_of_the_law,
+            {"exponent": lambda q, S: sp.Rational(q, S), **ALL, "output": lambda S, G: _total(S - 2, S, G)},
+            "S",
+            (2, 3, 4, 5),
+        ),
+        Step(
+            "unequal growth",
+            "from the loss at equal residuals: the gradient at w_c = pi_c u, a = sqrt(P) u",
+            _unequal_growth,
+            {"unequal_growth": lambda r, P: r * P},
+            "S",
+            (2, 3),
+        ),
+        Step(
+            "unequal exponent",
+            "from that growth, as for equal probabilities: the pair that closes last misses the least likely class",
+            _unequal_exponent,
+            {"unequal_exponent": lambda least, P: 1 - least**2 / P, "unequal_growth": lambda r, P: r * P},
+            "S",
+        ),
+    ),
+)
+
+prove, statement = THEOREM.prove, THEOREM.statement
