@@ -64,6 +64,23 @@ def gaussian_points(
     return mu[labels] + noise * spread, labels
 
 
+def matching_points(
+    means: ArrayLike, covariances: ArrayLike, weights: ArrayLike
+) -> tuple[Array, Array, NDArray[np.intp]]:
+    """Points (n, d), their weights and fine classes (n,), that share the mean and covariance of each fine class.
+
+    2 d points per class, mean +- sqrt(d) times a column of the covariance's root: all that the squared loss of a
+    linear network sees of a distribution.
+    """
+    mu, each = np.asarray(means, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    C, d = mu.shape
+    values, vectors = np.linalg.eigh(np.asarray(covariances, dtype=np.float64))
+    columns = np.sqrt(d * np.clip(values, 0, None))[:, :, None] * vectors.swapaxes(1, 2)
+    points = mu[:, None, :] + np.concatenate([columns, -columns], axis=1)
+    labels = np.repeat(np.arange(C), 2 * d)
+    return points.reshape(-1, d), (each / (2 * d))[labels], labels
+
+
 def activate(problem: Problem, z: torch.Tensor) -> torch.Tensor:
     """phi(z), entry by entry."""
     if problem.activation == "relu":

@@ -31,9 +31,10 @@ lambda = .8 below sigma_1 = 1.41, rate 2 sigma_2 = .707, not 1.6). (d) had been 
 m = dim V = 2, d = 3 Delta of h_v is constant, and that of h falls below 1/sqrt 2 of it for one of two pairs of
 subclasses. The tests keep all of these.
 
-Proved, at the sizes listed: (a)'s two inequalities; the linearised rates at the rest point for each of its three
-cases; (d) and (e). Only observed: that the flow reaches that rest point from a random start, hence that these rates
-are the ones seen; (b); (c).
+Proved at every size: (a)'s rate of the energy and its bound; (d), by Penrose's conditions; (e). The energy, (d) and (e)
+a second time, entry by entry, at the sizes listed. Proved at the sizes listed: the linearised rates at the rest point
+for each of (a)'s three cases. Only observed: that the flow reaches that rest point from a random start, hence that
+these rates are the ones seen; (b); (c); that W_v may lose injectivity.
 
 (b), a heuristic, no theorem: the pseudo-inverse form tr(Sigma_W pinv(Sigma_B)) / K hardly sees the remainder; its
 part decays at about 6 lambda (a trial gave 5.95).
@@ -45,53 +46,23 @@ in full, and how a real network keeps structure within classes, Yang, Steinhardt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike
 
 from finegrain.theory.theorems import rewriting, words
-from finegrain.theory.theorems.symbolic import (
-    Theorem,
-    gradient,
-    matrix,
-    penalty,
-    require_zero,
-    squared_loss,
-    symmetric,
-)
+from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem
+from finegrain.theory.theorems.symbolic import along, descent, matrix, penalty, squared_loss
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.arrays import Array
 
-THEOREM = Theorem(
-    id="T4",
-    subject="collapse of scale, not of information",
-    statement="E||h_v||^2 falls at 2 lambda or faster while every Mahalanobis distance of h_v is that of x_v",
-    assumptions=(
-        "linear network, squared loss, V invisible (T3)",
-        "the covariance of x_v commutes with Sigma_v (decay of its trace)",
-        "a separating mode of M is above lambda (the ratio's rate 2 lambda)",
-        "more neurons than modes of M above lambda (the ratio's rate 2 lambda)",
-        "W_v injective, so m >= dim V (information kept in h_v; in h: W injective, so m >= d)",
-        "Sigma_v = s I (information constant at all t)",
-    ),
-    sizes="(dim V, m, K) = (1,2,1), (2,2,1), (2,3,2); left inverse (m, n) = (2,1), (2,2), (3,2), (4,2); "
-    "n = 2, 3, 4 in (e); (modes, m) = (2,1), (2,2), (2,3) for the rates",
-    latex=(
-        r"\frac{d}{dt}\,\mathbb{E}\|h_v\|^2 = -2\|A W_v \Sigma_v\|_F^2 - 2\lambda\,\mathbb{E}\|h_v\|^2",
-        r"\Delta_{h_v}^2 = \delta^\top W_v^\top (W_v C W_v^\top)^+ W_v \delta = \delta^\top C^{-1} \delta",
-    ),
-)
-
-ENERGY_SIZES = ((1, 2, 1), (2, 2, 1), (2, 3, 2))
-RATE_SIZES = ((2, 1), (2, 2), (2, 3))
-INJECTIVE_SIZES = ((2, 1), (2, 2), (3, 2), (4, 2))
-
 
 def predict_bound(initial: float, weight_decay: float, t: float) -> float:
-    """The largest value that E||h_v||^2 can have at time t, from its initial value."""
-    return initial * float(np.exp(-2 * weight_decay * t))
+    """The largest value that E||h_v||^2 can have at time t, from its initial value; reached where A W_v = 0."""
+    return initial * float(THEOREM.formulas.decay.number(weight_decay, t))
 
 
 def predict_ratio_rate(
@@ -122,192 +93,319 @@ def predict_ratio_rate(
         raise ValueError(
             f"weight_decay must differ from every sigma_k of M, got {weight_decay}: no rate there"
         )
+    f = THEOREM.formulas
     if width > kept.sum():
-        return 2 * weight_decay if (kept & apart).any() else 2 * float(sigma[apart].max())
+        found = f.kept.number(weight_decay) if (kept & apart).any() else f.dead.number(sigma[apart].max())
+        return float(found)
     if width < kept.sum() or not (kept & apart).any():
         raise ValueError(
             f"width must be > {kept.sum()}, the modes above weight_decay, "
             f"or equal if one of them separates; got {width}"
         )
-    return 2 * float((weight_decay + s_v.min() * (sigma - weight_decay)[kept] / s[kept]).min())
+    return float(np.min(f.full.number(weight_decay, sigma[kept], s[kept], s_v.min())))
 
 
 def predict_mahalanobis(delta: Array, covariance: Array) -> float:
     """Delta of h_v at every time: that of x_v, from the mean difference (n,) and the covariance (n, n) in V."""
-    return float(np.sqrt(delta @ np.linalg.solve(covariance, delta)))
+    square = THEOREM.formulas.distance.number(delta[:, None], np.linalg.inv(covariance))
+    return float(square.item()) ** 0.5
 
 
-def residuals(
-    energy_rate: Callable[..., words.Words] | None = None,
-    left: Callable[..., words.Words] | None = None,
-    share: sp.Expr | None = None,
-) -> dict[str, words.Words]:
-    """(a), (d) and (e) at every size (words.py): what is left of each.
-
-    energy_rate: the claimed (W_v, A, Sigma_v, lambda) -> d/dt tr(W_v Sigma_v W_v^T).
-    left: the claimed (W_v, (W_v^T W_v)^{-1}) -> left inverse of W_v.
-    share: how much of ||b delta^T - delta b^T||^2 a functional b loses. Defaults: the theorem's own.
-    """
-    energy_rate = energy_rate or energy_rate_in_words
-    left = left or (lambda W, gram_inverse: gram_inverse @ W.T)
-    return (
-        _energy_residuals(energy_rate)
-        | _injective_residuals(left)
-        | {"(e) squares": _lagrange_residual(share or sp.Rational(1, 2))}
-    )
-
-
-def energy_rate_in_words(
-    W_v: words.Words, A: words.Words, second_v: words.Words, lam: sp.Expr
-) -> words.Words:
-    """-2 lambda E||h_v||^2 and a square with a minus sign."""
-    forced = A @ W_v @ second_v
-    return -2 * words.tr(forced @ forced.T) - 2 * lam * words.tr(W_v @ second_v @ W_v.T)
-
-
-def _energy_residuals(energy_rate: Callable[..., words.Words]) -> dict[str, words.Words]:
+def _energy(f: Formulas) -> words.Words:
     """T3's setting, E a basis of V. A covariance that commutes with Sigma_v = r^2 is q^2 with q r = r q, r and q
-    the roots: what is beyond -2 lambda is then again a square, that of A W_v r q."""
+    the roots: what is beyond weight decay is then a square, that of A W_v r q."""
     lam = sp.Symbol("lambda")
     W, A, E = words.letter("W", "m", "d"), words.letter("A", "K", "m"), words.letter("E", "d", "v")
     second, cross = words.symmetric("Sigma", "d"), words.letter("M", "K", "d")
     r, q = words.symmetric("r", "v"), words.symmetric("q", "v")
     loss = words.squared_loss(A @ W, second, cross) + words.penalty(lam, W, A)
     given = rewriting.rules((E.T @ E, 1), (second @ E, E @ r @ r), (cross @ E, 0), (r @ q, q @ r))
-    W_v, root = W @ E, A @ W @ E @ r @ q
-    moving: dict[words.Words, words.Words | int] = {**words.flow(loss, W), E: 0, r: 0, q: 0}
-    energy = words.rate(words.tr(W_v @ r @ r @ W_v.T), moving)
-    commuting = words.tr(W_v @ q @ q @ W_v.T)
-    fall = words.rate(commuting, moving) + 2 * words.tr(root @ root.T) + 2 * lam * commuting
-    return {
-        "(a) energy": rewriting.under(energy - energy_rate(W_v, A, r @ r, lam), given),
-        "(a) commuting covariance": rewriting.under(fall, given),
-    }
+    energy, root = words.tr(W @ E @ q @ q @ E.T @ W.T), A @ W @ E @ r @ q
+    rate = words.rate(energy, {**words.flow(loss, W), E: 0, q: 0})
+    return rewriting.under(rate - f.energy_rate(energy, words.tr(root @ root.T), lam), given)
 
 
-def _injective_residuals(left: Callable[..., words.Words]) -> dict[str, words.Words]:
-    """Penrose's conditions for X = L^T C^{-1} L as the pseudo-inverse of W C W^T, and W^T X W = C^{-1}."""
-    W, gram_inverse = words.letter("W", "m", "v"), words.symmetric("(W^T W)^-1", "v")
-    C, C_inverse = words.symmetric("C", "v"), words.symmetric("C^-1", "v")
-    given = rewriting.rules(
-        (W.T @ W @ gram_inverse, 1), (gram_inverse @ W.T @ W, 1), (C @ C_inverse, 1), (C_inverse @ C, 1)
-    )
-    L = left(W, gram_inverse)
-    K, X = W @ C @ W.T, L.T @ C_inverse @ L
-    conditions = {
-        "(d) K X K = K": K @ X @ K - K,
-        "(d) X K X = X": X @ K @ X - X,
-        "(d) K X symmetric": K @ X - (K @ X).T,
-        "(d) X K symmetric": X @ K - (X @ K).T,
-        "(d) distance": W.T @ X @ W - C_inverse,
-    }
-    return {name: rewriting.under(residual, given) for name, residual in conditions.items()}
+def _energy_entries(f: Formulas, n: int, m: int, K: int) -> sp.Expr:
+    """For Sigma_v and C diagonal in one basis, all inputs in V."""
+    lam, s, c = sp.Symbol("lambda"), sp.symbols(f"s:{n}"), sp.symbols(f"c:{n}")
+    W, A = matrix("W", m, n), matrix("A", K, m)
+    loss = squared_loss(A * W, sp.diag(*s), sp.zeros(K, n)) + penalty(lam, W, A)
+    energy = sum(c[i] * W[:, i].dot(W[:, i]) for i in range(n))
+    pull = sum(s[i] * c[i] * e**2 for i in range(n) for e in A * W[:, i])
+    return along(descent(loss, W), energy) - f.energy_rate(energy, pull, lam)
 
 
-def _lagrange_residual(share: sp.Expr) -> words.Words:
-    """||b||^2 ||delta||^2 - (b . delta)^2 = ||b delta^T - delta b^T||^2 / 2, a sum of squares (Lagrange)."""
-    b, delta = words.letter("b", "d", "1"), words.letter("delta", "d", "1")
-    outer = b @ delta.T
-    gap = words.tr(outer @ outer.T) - words.tr(outer @ outer)
-    return gap - share * words.tr((outer - outer.T) @ (outer - outer.T).T)
+def _bound(f: Formulas) -> Iterator[sp.Expr | sp.logic.boolalg.Boolean]:
+    """The energy over decay does not grow, whatever the pull >= 0; nor does it shrink where that is 0."""
+    energy, pull = sp.Symbol("E", positive=True), sp.Symbol("P", nonnegative=True)
+    lam, t = sp.Symbol("lambda", real=True), sp.Symbol("t", real=True)
+    decay = f.decay(lam, t)
+    growth = f.energy_rate(energy, pull, lam) - sp.diff(decay, t) / decay * energy
+    yield sp.Le(growth, 0)
+    yield growth.subs(pull, 0)
+    yield f.decay(lam, 0) - 1
 
 
-Rates = Callable[[sp.Expr, sp.Expr, sp.Expr, sp.Expr], tuple[sp.Expr, sp.Expr, sp.Expr]]
+Rate = Callable[[sp.Symbol, Sequence[sp.Symbol]], sp.Expr]
 
 
-def prove(energy_rate: Callable[..., sp.Expr] | None = None, rates: Rates | None = None) -> None:
-    """(a) from the loss, its two regimes, (d) by Penrose's conditions and (e) as a sum of squares.
+def _at_rest(modes: int, m: int, kept: int) -> tuple[sp.Matrix, sp.Matrix, list[sp.Expr], Rate]:
+    """The squared loss's flow at its rest point where `kept` modes have a neuron each, in the bases u, r, (v, e).
 
-    energy_rate: the claimed (W_v, A, Sigma_v, lambda) -> d/dt E||h_v||^2; the theorem's own by default.
-    rates: the claimed (lambda, sigma, s, s_j) -> rates of W_v off the row space and inside it, of a dying mode.
+    V has one dimension, of eigenvalue s_j. Returns W, A, all velocities there (none, at rest), and the linearised
+    flow: minus the velocity of an entry while others are moved by 1.
     """
-    energy_rate, rates = energy_rate or _energy_rate, rates or _rates
-    for n, m, K in ENERGY_SIZES:
-        _prove_energy(energy_rate, n, m, K)
-    for modes, m in RATE_SIZES:
-        for name, difference in rate_differences(rates, modes, m).items():
-            require_zero(f"T4(a) {name} at {modes, m}", difference)
-    for m, n in INJECTIVE_SIZES:
-        _prove_injective(m, n)
-    _prove_data_processing()
-
-
-def _energy_rate(W_v: sp.Matrix, A: sp.Matrix, second_v: sp.Matrix, lam: sp.Expr) -> sp.Expr:
-    forced = A * W_v * second_v
-    return -2 * sum(e**2 for e in forced) - 2 * lam * (W_v * second_v * W_v.T).trace()
-
-
-def _rates(lam: sp.Expr, sigma: sp.Expr, s: sp.Expr, s_j: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
-    return lam, lam + s_j * (sigma - lam) / s, lam - sigma
-
-
-def _prove_energy(energy_rate: Callable[..., sp.Expr], n: int, m: int, K: int) -> None:
-    """The flow of the loss, then the chain rule; and for C, Sigma_v diagonal in one basis, a sum of squares."""
-    lam = sp.Symbol("lambda")
-    W, A, second = matrix("W", m, n), matrix("A", K, m), symmetric("S", n)
-    loss = squared_loss(A * W, second, sp.zeros(K, n)) + penalty(lam, W, A)
-    velocity = -gradient(loss, W)
-    rate = 2 * (velocity * second * W.T).trace()
-    require_zero(f"T4(a) energy at {n, m, K}", rate - energy_rate(W, A, second, lam))
-
-    s, c = sp.symbols(f"s:{n}"), sp.symbols(f"c:{n}")
-    eigenbasis = {second[i, j]: s[i] if i == j else 0 for i in range(n) for j in range(n)}
-    rate_C = 2 * (velocity.subs(eigenbasis) * sp.diag(*c) * W.T).trace()
-    squares = sum(s[i] * c[i] * e**2 for i in range(n) for e in A * W[:, i])
-    trace_C = (W * sp.diag(*c) * W.T).trace()
-    require_zero(f"T4(a) commuting covariance at {n, m, K}", rate_C + 2 * squares + 2 * lam * trace_C)
-
-
-def rate_differences(rates: Rates, modes: int, m: int) -> dict[str, sp.Expr | sp.Matrix]:
-    """What must vanish for the three rates of (a): the flow linearised at a rest point, by name.
-
-    With m <= modes every neuron keeps a mode; with m = modes + 1 all modes but the last are kept, and a neuron is
-    free for that. In the bases u, r, (v, e); V of one dimension, eigenvalue z.
-    """
-    kept = m if m <= modes else modes - 1
-    lam, z = sp.symbols("lambda z")
-    sigma, s = sp.symbols(f"sigma1:{modes + 1}"), sp.symbols(f"s1:{modes + 1}", positive=True)
+    lam, s_j, sigma, s = _spectrum(modes)
     W, A = matrix("W", m, modes + 1), matrix("A", modes, m)
     cross = sp.Matrix(modes, modes + 1, lambda i, j: sigma[i] if i == j else 0)
-    loss = squared_loss(A * W, sp.diag(*s, z), cross) + penalty(lam, W, A)
+    velocity = descent(squared_loss(A * W, sp.diag(*s, s_j), cross) + penalty(lam, W, A), W, A)
     a = [sp.sqrt((sigma[k] - lam) / s[k]) for k in range(kept)]
-    here = dict.fromkeys([*W, *A], 0)
-    here |= {M[k, k]: a[k] for k in range(kept) for M in (W, A)}
-    dW, dA = -gradient(loss, W), -gradient(loss, A)
+    here = dict.fromkeys([*W, *A], sp.S.Zero) | {M[k, k]: a[k] for k in range(kept) for M in (W, A)}
 
-    def change(velocity: sp.Expr, along: dict[sp.Symbol, int]) -> sp.Expr:
-        return sum(sign * sp.diff(velocity, x).subs(here) for x, sign in along.items())
+    def rate(entry: sp.Symbol, moved: Sequence[sp.Symbol]) -> sp.Expr:
+        return -sum((sp.diff(velocity[entry], x).xreplace(here) for x in moved), sp.S.Zero)
 
-    found: dict[str, sp.Expr | sp.Matrix] = {"rest": sp.Matrix([*dW, *dA]).subs(here)}
+    return W, A, [v.xreplace(here) for v in velocity.values()], rate
+
+
+def _spectrum(modes: int) -> tuple[sp.Symbol, sp.Symbol, tuple[sp.Symbol, ...], tuple[sp.Symbol, ...]]:
+    """lambda, s_j, and sigma_k, s_k of each mode."""
+    lam, s_j = sp.symbols("lambda s_j")
+    return lam, s_j, sp.symbols(f"sigma1:{modes + 1}"), sp.symbols(f"s1:{modes + 1}", positive=True)
+
+
+def _inside(f: Formulas, modes: int, m: int) -> Iterator[sp.Expr]:
+    """Every neuron keeps a mode: what is left of V along neuron r_i moves by itself."""
+    lam, s_j, sigma, s = _spectrum(modes)
+    W, _, velocities, rate = _at_rest(modes, m, m)
+    yield from velocities
     for i in range(m):
-        # What is left of V along neuron r_i moves by itself: at lambda off the row space, faster inside it.
-        off, inside, dying = rates(lam, sigma[min(i, modes - 1)], s[min(i, modes - 1)], z)
-        rate = inside if i < kept else off
-        found[f"V along r_{i}"] = change(dW[i, modes], {W[i, modes]: 1}) + rate
-    if kept < m:
-        # The dying mode on a free neuron, w = a = 1: it falls at lambda - sigma.
-        free = {W[m - 1, modes - 1]: 1, A[modes - 1, m - 1]: 1}
-        for part, velocity in (("w", dW[m - 1, modes - 1]), ("a", dA[modes - 1, m - 1])):
-            found[f"dying mode, {part}"] = change(velocity, free) + dying
-    return found
+        yield 2 * rate(W[i, modes], [W[i, modes]]) - f.full(lam, sigma[i], s[i], s_j)
 
 
-def _prove_injective(m: int, n: int) -> None:
-    """The left inverse L = (W^T W)^{-1} W^T exists, L W = I, and W L is symmetric. Hence, for invertible C,
-    X = L^T C^{-1} L satisfies Penrose's four conditions for K = W C W^T: K X = W C (L W)^T C^{-1} L = W L = X K,
-    symmetric, with W L K = K and X W L = X; so X = K^+, and W^T X W = C^{-1}."""
-    W = matrix("W", m, n)
-    left = (W.T * W).inv() * W.T
-    require_zero(f"T4(d) L W = I at {m, n}", (left * W - sp.eye(n)).applyfunc(sp.cancel))
-    projector = W * left
-    require_zero(f"T4(d) W L symmetric at {m, n}", (projector - projector.T).applyfunc(sp.cancel))
+def _outside(f: Formulas, modes: int, m: int) -> Iterator[sp.Expr | sp.logic.boolalg.Boolean]:
+    """All modes but the last are kept, and m - modes + 1 neurons are free, one of them for the mode that dies."""
+    lam, s_j, sigma, s = _spectrum(modes)
+    W, A, velocities, rate = _at_rest(modes, m, modes - 1)
+    yield from velocities
+    for i in range(m):
+        expected = f.full(lam, sigma[i], s[i], s_j) if i < modes - 1 else f.kept(lam)
+        yield 2 * rate(W[i, modes], [W[i, modes]]) - expected
+    # Of the dying mode both layers' entries are equal; Sigma_B falls as their square.
+    free, dying = W[m - 1, modes], (W[m - 1, modes - 1], A[modes - 1, m - 1])
+    for entry in dying:
+        yield 2 * (rate(free, [free]) - rate(entry, dying)) - f.dead(sigma[-1])
+    lam, above, s_k, s_j = sp.symbols("lambda kappa s_k s_j", positive=True)
+    yield sp.Ge(f.full(lam, lam + above, s_k, s_j) - f.kept(lam), 0)
 
 
-def _prove_data_processing() -> None:
-    """Delta_x^2 is the largest (b . delta)^2 / ||b||^2 over functionals b of whitened inputs (Lagrange's identity);
-    Delta_h^2 is the largest over those that factor through W, a subset."""
-    for n in (2, 3, 4):
-        b, delta = matrix("b", n, 1), matrix("d", n, 1)
-        pairs = [(i, j) for i in range(n) for j in range(i)]
-        squares = sum((b[i] * delta[j] - b[j] * delta[i]) ** 2 for i, j in pairs)
-        require_zero(f"T4(e) at n = {n}", b.dot(b) * delta.dot(delta) - b.dot(delta) ** 2 - squares)
+def _injective(f: Formulas) -> Iterator[words.Words]:
+    """Penrose's conditions for the claimed pseudo-inverse X of K = W C W^T, and the distance of W delta with it."""
+    W, G = words.letter("W", "m", "v"), words.symmetric("G", "v")
+    C, P = words.symmetric("C", "v"), words.symmetric("P", "v")
+    delta = words.letter("delta", "v", "1")
+    given = rewriting.rules((W.T @ W @ G, 1), (G @ W.T @ W, 1), (C @ P, 1), (P @ C, 1))
+    K, X = W @ C @ W.T, f.inverse(W, G, P)
+    for residual in (*_penrose(K, X), f.distance(W @ delta, X) - f.distance(delta, P)):
+        yield rewriting.under(residual, given)
+
+
+def _penrose(K: Any, X: Any) -> list[Any]:
+    """What vanishes if X is the pseudo-inverse of K."""
+    return [K @ X @ K - K, X @ K @ X - X, K @ X - (K @ X).T, X @ K - (X @ K).T]
+
+
+def _injective_entries(f: Formulas, m: int, n: int) -> Iterator[sp.Matrix]:
+    """V in the eigenbasis of C; then a rotation of h makes W lower triangular."""
+    W = sp.Matrix(m, n, lambda i, j: sp.Symbol(f"W_{i}{j}") if i >= j else 0)
+    C, delta = sp.diag(*sp.symbols(f"c:{n}")), matrix("delta", n, 1)
+    K, X = W * C * W.T, f.inverse(W, (W.T * W).inv(), C.inv()).applyfunc(sp.cancel)
+    for residual in (*_penrose(K, X), f.distance(W * delta, X) - f.distance(delta, C.inv())):
+        yield residual.applyfunc(sp.cancel)
+
+
+def _isotropic(f: Formulas) -> words.Words:
+    """h is K y apart with covariance K, and T h is T K y apart with T K T^T = N; as T is invertible, y = T^T z.
+
+    A mean difference of h_v lies in the range of K = W_v C W_v^T, whatever W_v, for C is invertible.
+    """
+    T, K, z = words.letter("T", "m", "m"), words.symmetric("K", "m"), words.letter("z", "m", "1")
+    K_inverse, N_inverse = words.symmetric("K^+", "m"), words.symmetric("N^+", "m")
+    N = T @ K @ T.T
+    given = rewriting.rules((K @ K_inverse @ K, K), (N @ N_inverse @ N, N))
+    return rewriting.under(f.distance(N @ z, N_inverse) - f.distance(K @ T.T @ z, K_inverse), given)
+
+
+def _processing(f: Formulas) -> Iterator[words.Words]:
+    """Whitened inputs: h = W x has covariance W W^T, whose pseudo-inverse is W^{+T} W^+; what is lost is a square."""
+    W, delta = words.letter("W", "m", "d"), words.letter("delta", "d", "1")
+    inverse, penrose = rewriting.pseudo_inverse("W^+", W)
+    X, unit = inverse.T @ inverse, words.identity("d")
+    lost = f.distance(delta, unit) - f.distance(W @ delta, X)
+    for residual in (*_penrose(W @ W.T, X), lost - f.lost(delta, unit - inverse @ W)):
+        yield rewriting.under(residual, rewriting.rules(*penrose))
+
+
+def _processing_entries(f: Formulas, d: int) -> sp.Matrix:
+    """One neuron: W^+ = W^T/||W||^2."""
+    W, delta = matrix("W", 1, d), matrix("delta", d, 1)
+    inverse, unit = W.T / W.dot(W), sp.eye(d)
+    lost = f.distance(delta, unit) - f.distance(W * delta, inverse.T * inverse)
+    return (lost - f.lost(delta, unit - inverse * W)).applyfunc(sp.cancel)
+
+
+# What is false: half the rates, rates of other regimes, no Gram matrix, the covariance twice.
+HALF_RATE = {"energy_rate": lambda E, P, lam: -2 * P - lam * E}
+HALF_DECAY = {"decay": lambda lam, t: sp.exp(-lam * t)}
+ONE_RATE = {"full": lambda lam, sigma, s, s_j: 2 * lam}
+NO_GRAM = {"inverse": lambda W, G, P: W @ P @ W.T}
+TWICE = {"distance": lambda delta, P: delta.T @ P @ P @ delta}
+LOST_TWICE = {"lost": lambda delta, off: 2 * delta.T @ off.T @ off @ delta}
+
+m, n = sp.symbols("m n", integer=True, positive=True)
+W, G, P = sp.MatrixSymbol("W_v", m, n), sp.MatrixSymbol("G", n, n), sp.MatrixSymbol("P", n, n)
+delta = sp.MatrixSymbol("delta", n, 1)
+lam, t, sigma, s, s_j, energy, pull = sp.symbols("lambda t sigma_k s_k s_j E P")
+
+THEOREM = Theorem(
+    id="T4",
+    subject="collapse of scale, not of information",
+    assumptions=(
+        "linear network, squared loss, V invisible (T3)",
+        "the covariance of x_v commutes with Sigma_v (decay of its trace)",
+        "a separating mode of M is above lambda (the ratio's rate 2 lambda)",
+        "more neurons than modes of M above lambda (the ratio's rate 2 lambda)",
+        "W_v injective, so m >= dim V (information kept in h_v; in h: W injective, so m >= d)",
+        "Sigma_v = s I (information constant at all t)",
+    ),
+    formulas=Formulas(
+        energy_rate=Formula(
+            lambda E, P, lam: -2 * P - 2 * lam * E, (energy, pull, lam), "dE/dt", r"\frac{dE}{dt}"
+        ),
+        decay=Formula(lambda lam, t: sp.exp(-2 * lam * t), (lam, t)),
+        kept=Formula(lambda lam: 2 * lam, (lam,)),
+        dead=Formula(lambda sigma: 2 * sigma, (sigma,)),
+        full=Formula(lambda lam, sigma, s, s_j: 2 * lam + 2 * s_j * (sigma - lam) / s, (lam, sigma, s, s_j)),
+        inverse=Formula(
+            lambda W, G, P: W @ G @ P @ G @ W.T, (W, G, P), "(W_v C W_v^T)^+", r"(W_v C W_v^\top)^+"
+        ),
+        distance=Formula(lambda delta, P: delta.T @ P @ delta, (delta, P), "Delta^2", r"\Delta^2"),
+        lost=Formula(
+            lambda delta, off: delta.T @ off.T @ off @ delta,
+            (delta, sp.MatrixSymbol("Q", n, n)),
+            "Delta_x^2 - Delta_h^2",
+            r"\Delta_x^2 - \Delta_h^2",
+        ),
+    ),
+    claims=(
+        Claim(
+            "(a) {energy_rate} for E = tr(W_v C W_v^T), C commuting with Sigma_v, "
+            "P = ||A W_v Sigma_v^(1/2) C^(1/2)||_F^2",
+            ("energy", "energy by entries"),
+        ),
+        Claim(
+            "so E, hence E||h_v||^2 (C = Sigma_v), is at most {decay} times its start", ("energy", "bound")
+        ),
+        Claim(
+            "(a) tr Cov_v / tr Sigma_B falls, late, at {kept} with more neurons than modes above lambda and a "
+            "separating one among these; at {dead} of the largest separating mode if none is; with as many neurons as "
+            "modes above lambda at {full}, the least over these and over V",
+            ("inside", "outside"),
+            "that the flow from a random start ends at that rest point is observed",
+        ),
+        Claim("(b) the pseudo-inverse form's part of the remainder falls at about 6 lambda: a heuristic"),
+        Claim("(c) with input noise the total NC1 has a floor, the noise in the visible directions"),
+        Claim(
+            "(d) W_v injective, G = (W_v^T W_v)^-1, P = C^-1: {inverse}, so {distance} is that of x_v in h_v too",
+            ("injective", "injective by entries"),
+        ),
+        Claim(
+            "(d) Sigma_v = s I: h_v is e^(-lambda t) T_s h_v(0), T_s invertible (T3), and {distance} of h_v never "
+            "changes, for P the pseudo-inverse of its covariance",
+            ("isotropic",),
+        ),
+        Claim("(d) else W_v may lose injectivity at isolated times"),
+        Claim(
+            "(e) every linear map, inputs whitened, Q the projector off W's rows: {lost} >= 0",
+            ("processing", "processing by entries"),
+        ),
+    ),
+    steps=(
+        Step(
+            "energy",
+            "from the squared loss as a trace, with roots of Sigma_v and C that commute",
+            _energy,
+            HALF_RATE,
+        ),
+        Step(
+            "energy by entries",
+            "a second time, entry by entry, in the eigenbasis",
+            _energy_entries,
+            HALF_RATE,
+            "(dim V, m, K)",
+            ((1, 2, 1), (2, 2, 1), (2, 3, 2)),
+        ),
+        Step(
+            "bound",
+            "from the energy's rate: over decay it never grows, and stays where P = 0",
+            _bound,
+            HALF_RATE | HALF_DECAY,
+        ),
+        Step(
+            "inside",
+            "from the squared loss linearised at the rest point, every neuron keeping a mode: V's part of each",
+            _inside,
+            ONE_RATE,
+            "(modes, m)",
+            ((1, 1), (2, 1), (2, 2)),
+        ),
+        Step(
+            "outside",
+            "the same with the last mode dying and a neuron to spare: V's part, the dying mode, and which is slowest",
+            _outside,
+            {
+                "kept": lambda lam: 3 * lam,
+                "dead": lambda sigma: sigma,
+                "full": lambda lam, sigma, s, s_j: lam,
+            },
+            "(modes, m)",
+            ((1, 2), (2, 3)),
+        ),
+        Step(
+            "injective",
+            "Penrose's four conditions for W C W^T, from W^T W G = 1 and C P = 1, and the distance with it",
+            _injective,
+            NO_GRAM | TWICE,
+        ),
+        Step(
+            "injective by entries",
+            "a second time, entry by entry",
+            _injective_entries,
+            NO_GRAM | TWICE,
+            "(m, dim V)",
+            ((2, 1), (2, 2)),
+        ),
+        Step(
+            "isotropic",
+            "from Penrose's K K^+ K = K and N N^+ N = N for N = T K T^T, T invertible",
+            _isotropic,
+            TWICE,
+        ),
+        Step(
+            "processing",
+            "from Penrose's conditions for W: what Delta^2 loses is a square",
+            _processing,
+            LOST_TWICE | TWICE,
+        ),
+        Step(
+            "processing by entries",
+            "a second time, entry by entry, for one neuron",
+            _processing_entries,
+            LOST_TWICE,
+            "d",
+            (2, 3),
+        ),
+    ),
+)
+
+prove, statement = THEOREM.prove, THEOREM.statement

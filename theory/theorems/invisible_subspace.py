@@ -23,7 +23,9 @@ Sigma_v = diag(1, 1/100), W_v(0) = [[1, -1], [.1, .1]], A(0) = (3, 0), lambda = 
 part that had cancelled decays at two rates. So is it for ||W_v||_op: [[1, -1], [1, 1]] grows 1.12 times.
 tests/theory/theorems/test_invisible_subspace.py keeps both.
 
-Proved at the sizes listed: the velocity, both rates, the three claims on T_s. Nothing is only observed.
+Proved at every size: the velocity, both rates and what they bound, the transport T_s with its norm and determinant.
+The velocity, the rates and the determinant a second time, entry by entry, at the sizes listed. Nothing is only
+observed.
 
 Source: with Sigma = I or a Sigma that shares M's singular vectors, no part outside M's singular vectors is learnt:
 Saxe, McClelland & Ganguli (2014). This project, T3 (in the setting of Yang, Steinhardt & Hu, ICML 2023): the largest
@@ -32,8 +34,7 @@ invariant V for any Sigma, weight decay, the transport T_s and its determinant.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import sympy as sp
@@ -41,42 +42,17 @@ from numpy.typing import ArrayLike
 from scipy.linalg import null_space
 
 from finegrain.theory.theorems import rewriting, words
+from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem
 from finegrain.theory.theorems.symbolic import (
-    Theorem,
-    gradient,
+    along,
+    descent,
     matrix,
     penalty,
-    require_zero,
     squared_loss,
     symmetric,
 )
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.arrays import Array
-
-Residuals = dict[str, words.Words]
-
-THEOREM = Theorem(
-    id="T3",
-    subject="invisible-subspace law",
-    statement="on the label-invisible V: dW_v/dt = -A^T A W_v Sigma_v - lambda W_v, so ||W_v||_F and every W v shrink",
-    assumptions=(
-        "linear network (phi = identity)",
-        "squared loss",
-        "V is Sigma-invariant",
-        "the labels do not see V: M v = 0 for v in V",
-    ),
-    sizes="(dim V, visible, m, K) = (1,1,2,1), (2,1,2,1), (1,2,2,2), (2,2,3,2); m = 2, 3 for det T; "
-    "(dim V, m, K) = (2,2,1), (2,2,2), (3,2,1) for ||W_v||_F",
-    latex=(
-        r"\tfrac{d}{dt} \|W_v\|_F^2 = -2 \|A W_v \Sigma_v^{1/2}\|_F^2 - 2 \lambda \|W_v\|_F^2",
-        r"\dot W_v = -A^\top A W_v \Sigma_v - \lambda W_v",
-        r"W v(t) = e^{-\lambda t} T_s(t) W v(0), \quad \dot T_s = -s A^\top A T_s",
-        r"\det T_s = \exp\Bigl(-s \int_0^t \|A\|_F^2\Bigr) > 0, \quad \|T_s\| \le 1",
-    ),
-)
-
-ROOT_SIZES = ((2, 2, 1), (2, 2, 2), (3, 2, 1))
-SIZES = ((1, 1, 2, 1), (2, 1, 2, 1), (1, 2, 2, 2), (2, 2, 3, 2))
 
 
 def invisible_subspace(second_moment: ArrayLike, cross_moment: ArrayLike) -> Array:
@@ -105,36 +81,25 @@ def invisible_subspace(second_moment: ArrayLike, cross_moment: ArrayLike) -> Arr
 
 def predict_velocity(W_v: Array, A: Array, second_v: Array, weight_decay: float) -> Array:
     """dW_v/dt, shape (m, n), from W_v (m, n), A (K, m) and Sigma_v (n, n)."""
-    return -A.T @ (A @ W_v) @ second_v - weight_decay * W_v
+    return THEOREM.formulas.velocity.number(W_v, A, second_v, weight_decay)
 
 
 def predict_largest_norm(initial: float, weight_decay: float, t: float) -> float:
     """The largest value of ||W_v||_F, or of ||W v|| along an eigenvector of Sigma_v, at time t from that at 0."""
-    return initial * float(np.exp(-weight_decay * t))
+    return initial * float(THEOREM.formulas.decay.number(weight_decay, t))
 
 
 def predict_log_det(squared_norm_integral: float, eigenvalue: float) -> float:
     """ln det T_s, from int ||A||_F^2 dt and s."""
-    return -eigenvalue * squared_norm_integral
+    return float(THEOREM.formulas.log_det.number(squared_norm_integral, eigenvalue))
 
 
-def predict_transport(T: Any, A: Any, eigenvalue: Any) -> Any:
+def predict_transport(T: Array, A: Array, eigenvalue: float) -> Array:
     """dT_s/dt, shape (m, m), from T_s (m, m), A (K, m) and s."""
-    return -eigenvalue * (A.T @ A @ T)
+    return THEOREM.formulas.transport.number(T, A, eigenvalue)
 
 
-def residuals(
-    law: Callable[..., Any] | None = None, transport: Callable[..., Any] | None = None
-) -> Residuals:
-    """The law and the three claims on T_s at every size (words.py): what is left of each.
-
-    law: as in `prove`. transport: the claimed (T, A, s) -> dT/dt. Defaults: the theorem's own.
-    """
-    law, transport = law or predict_velocity, transport or predict_transport
-    return {"velocity": _velocity_residual(law)} | _transport_residuals(law, transport)
-
-
-def _velocity_residual(law: Callable[..., Any]) -> words.Words:
+def _velocity(f: Formulas) -> words.Words:
     """E is an orthonormal basis of V: Sigma E = E Sigma_v as V is invariant, M E = 0 as the labels do not see it."""
     lam = sp.Symbol("lambda")
     W, A = words.letter("W", "m", "d"), words.letter("A", "K", "m")
@@ -142,80 +107,206 @@ def _velocity_residual(law: Callable[..., Any]) -> words.Words:
     E, second_v = words.letter("E", "d", "v"), words.symmetric("Sigma_v", "v")
     loss = words.squared_loss(A @ W, second, cross) + words.penalty(lam, W, A)
     invisible = rewriting.rules((E.T @ E, 1), (second @ E, E @ second_v), (cross @ E, 0))
-    return rewriting.under(-words.gradient(loss, W) @ E - law(W @ E, A, second_v, lam), invisible)
+    return rewriting.under(words.flow(loss, W)[W] @ E - f.velocity(W @ E, A, second_v, lam), invisible)
 
 
-def _transport_residuals(law: Callable[..., Any], transport: Callable[..., Any]) -> Residuals:
-    """e^{-lambda t} T w solves the law along an eigenvector (divided by its scalar); T^T T falls; so does ln det T,
-    whose rate is tr(T^{-1} T') (Jacobi)."""
-    lam, s = sp.symbols("lambda s")
-    A, T, w = words.letter("A", "K", "m"), words.letter("T", "m", "m"), words.letter("w", "m", "1")
-    inverse = words.letter("T^-1", "m", "m")
-    moved = transport(T, A, s)
-    invertible = rewriting.rules((inverse @ T, 1), (T @ inverse, 1))
-    log_det = words.tr(inverse @ moved) + s * words.tr(A @ A.T)
-    return {
-        "transport": moved @ w - lam * T @ w - law(T @ w, A, s * words.identity("1"), lam),
-        "contraction": words.rate(T.T @ T, {T: moved}) + 2 * s * (A @ T).T @ (A @ T),
-        "determinant": rewriting.under(log_det, invertible),
-    }
-
-
-def prove(law: Callable[..., sp.Matrix] | None = None) -> None:
-    """Derive the law from the loss, then the three claims on T_s from it.
-
-    law: the claimed velocity (W_v, A, Sigma_v, lambda) -> dW_v/dt; the theorem's own by default.
-    """
-    law = law or (lambda W_v, A, second_v, lam: -A.T * A * W_v * second_v - lam * W_v)
-    for invisible, visible, m, K in SIZES:
-        _prove_velocity(law, invisible, visible, m, K)
-    for sizes in ROOT_SIZES:
-        require_zero(f"T3 Frobenius norm at {sizes}", frobenius_difference(law, *sizes))
-        require_zero(f"T3 eigendirection at {sizes}", eigendirection_difference(law, *sizes))
-    for m in (2, 3):
-        _prove_transport(law, m)
-
-
-def _prove_velocity(law: Callable[..., sp.Matrix], invisible: int, visible: int, m: int, K: int) -> None:
+def _velocity_entries(f: Formulas, invisible: int, visible: int, m: int, K: int) -> sp.Matrix:
     """In a basis that lists V first: Sigma is block diagonal (V is invariant) and M vanishes on V."""
     lam = sp.Symbol("lambda")
     W, A = matrix("W", m, invisible + visible), matrix("A", K, m)
-    second_v, second_u = symmetric("P", invisible), symmetric("Q", visible)
+    W_v, second_v = W[:, :invisible], symmetric("P", invisible)
     cross = sp.Matrix.hstack(sp.zeros(K, invisible), matrix("M", K, visible))
-    loss = squared_loss(A * W, sp.diag(second_v, second_u), cross) + penalty(lam, W, A)
-    velocity = -gradient(loss, W)[:, :invisible]
-    require_zero(
-        f"T3 velocity at {invisible, visible, m, K}", velocity - law(W[:, :invisible], A, second_v, lam)
-    )
+    second = sp.diag(second_v, symmetric("Q", visible))
+    velocity = descent(squared_loss(A * W, second, cross) + penalty(lam, W, A), W)
+    return W_v.applyfunc(velocity.__getitem__) - f.velocity(W_v, A, second_v, lam)
 
 
-def frobenius_difference(law: Callable[..., sp.Matrix], n: int, m: int, K: int) -> sp.Expr:
-    """d||W_v||_F^2/dt + 2 ||A W_v B||_F^2 + 2 lambda ||W_v||_F^2, 0 for any Sigma_v = B B^T."""
-    lam = sp.Symbol("lambda")
-    W_v, A, root = matrix("W", m, n), matrix("A", K, m), matrix("B", n, n)
-    rate = 2 * sum(w * dw for w, dw in zip(W_v, law(W_v, A, root * root.T, lam), strict=True))
-    return rate + 2 * sum(e**2 for e in A * W_v * root) + 2 * lam * sum(w**2 for w in W_v)
+def _letters() -> tuple[words.Words, words.Words, words.Words]:
+    return words.letter("A", "K", "m"), words.letter("T", "m", "m"), words.letter("w", "m", "1")
 
 
-def eigendirection_difference(law: Callable[..., sp.Matrix], n: int, m: int, K: int) -> sp.Expr:
-    """d||W v||^2/dt + 2 s ||A W v||^2 + 2 lambda ||W v||^2 along the first axis of a diagonal Sigma_v; must vanish."""
-    lam, s = sp.Symbol("lambda"), sp.symbols(f"s:{n}")
-    W_v, A = matrix("W", m, n), matrix("A", K, m)
-    image = W_v[:, 0]
-    rate = 2 * image.dot(law(W_v, A, sp.diag(*s), lam)[:, 0])
-    return rate + 2 * s[0] * sum(e**2 for e in A * image) + 2 * lam * image.dot(image)
+def _decay_rate(f: Formulas, lam: sp.Expr) -> sp.Expr:
+    """d ln decay/dt."""
+    t = sp.Symbol("t")
+    return sp.diff(f.decay(lam, t), t) / f.decay(lam, t)
 
 
-def _prove_transport(law: Callable[..., sp.Matrix], m: int) -> None:
-    """Along an eigenvector: e^{-lambda t} T w solves the law; T^T T decreases; ln det T falls at s ||A||^2."""
-    lam, s, t = sp.symbols("lambda s t")
-    A, T, w = matrix("A", 1, m), matrix("T", m, m), matrix("w", m, 1)
-    dT = -s * A.T * A * T
-    state = sp.exp(-lam * t) * T * w
-    derivative = sp.diff(state, t) + sp.exp(-lam * t) * dT * w
-    require_zero(f"T3 transport at m = {m}", derivative - law(state, A, sp.Matrix([[s]]), lam))
-    contraction = dT.T * T + T.T * dT
-    require_zero(f"T3 contraction at m = {m}", contraction + 2 * s * (A * T).T * (A * T))
+def _transport(f: Formulas) -> Iterator[words.Words | sp.Expr]:
+    """decay T w obeys the law where Sigma_v = s, divided by decay; at time 0 decay is 1, and T = I by definition."""
+    lam, s = sp.symbols("lambda s")
+    A, T, w = _letters()
+    moved = f.transport(T, A, s) + _decay_rate(f, lam) * T
+    yield moved @ w - f.velocity(T @ w, A, s * words.identity("1"), lam)
+    yield f.decay(lam, 0) - 1
+
+
+def _contraction(f: Formulas) -> words.Words:
+    """d(T^T T)/dt is minus a Gram matrix, and T^T T starts at I."""
+    s = sp.Symbol("s")
+    A, T, _ = _letters()
+    return words.rate(T.T @ T, {T: f.transport(T, A, s)}) + 2 * s * (A @ T).T @ (A @ T)
+
+
+def _determinant(f: Formulas) -> Iterator[words.Words | sp.Expr]:
+    """Jacobi: d ln det T/dt = tr(T^{-1} T'). The integral grows by ||A||_F^2, and is 0 at time 0, where T = I."""
+    s, integral = sp.symbols("s I")
+    A, T, _ = _letters()
+    inverse = words.letter("T^-1", "m", "m")
+    invertible = rewriting.rules((inverse @ T, 1), (T @ inverse, 1))
+    grown = sp.diff(f.log_det(integral, s), integral) * words.tr(A @ A.T)
+    yield rewriting.under(words.tr(inverse @ f.transport(T, A, s)) - grown, invertible)
+    yield f.log_det(0, s)
+
+
+def _determinant_entries(f: Formulas, m: int) -> sp.Expr:
+    """d det T/dt, expanded in entries, is d ln det T/dt times det T: defined where det T = 0 too."""
+    s, integral = sp.symbols("s I")
+    A, T = matrix("A", 1, m), matrix("T", m, m)
+    speed = dict(zip(T, f.transport(T, A, s), strict=True))
     det = T.det(method="berkowitz")
-    growth = sum(sp.diff(det, T[i, j]) * dT[i, j] for i in range(m) for j in range(m))
-    require_zero(f"T3 determinant at m = {m}", growth + s * sum(a**2 for a in A) * det)
+    return along(speed, det) - sp.diff(f.log_det(integral, s), integral) * A.dot(A) * det
+
+
+def _norm_rates(f: Formulas) -> Iterator[words.Words]:
+    """By the law, with a root r of Sigma_v: pull = ||A W_v r||_F^2; along an eigenvector pull = s ||A w||^2."""
+    lam, s = sp.symbols("lambda s")
+    W, A, w = words.letter("W_v", "m", "v"), words.letter("A", "K", "m"), words.letter("w", "m", "1")
+    r = words.symmetric("r", "v")
+    for x, second, pull in (
+        (W, r @ r, words.tr((A @ W @ r) @ (A @ W @ r).T)),
+        (w, s * words.identity("1"), s * words.tr((A @ w) @ (A @ w).T)),
+    ):
+        norm2 = words.tr(x @ x.T)
+        yield words.rate(norm2, {x: f.velocity(x, A, second, lam)}) - f.norm_rate(norm2, pull, lam)
+
+
+def _norm_rate_entries(f: Formulas, n: int, m: int, K: int) -> sp.Expr:
+    """The Frobenius norm, for any Sigma_v = B B^T."""
+    lam = sp.Symbol("lambda")
+    W, A, root = matrix("W", m, n), matrix("A", K, m), matrix("B", n, n)
+    speed = dict(zip(W, f.velocity(W, A, root * root.T, lam), strict=True))
+    norm2, pull = (sum(e**2 for e in x) for x in (W, A * W * root))
+    return along(speed, norm2) - f.norm_rate(norm2, pull, lam)
+
+
+def _largest_norm(f: Formulas) -> Iterator[sp.Expr | sp.logic.boolalg.Boolean]:
+    """The squared norm over decay^2 does not grow, whatever the pull >= 0; nor does it shrink where that is 0."""
+    norm2, pull = sp.Symbol("N", positive=True), sp.Symbol("P", nonnegative=True)
+    lam = sp.Symbol("lambda", real=True)
+    growth = f.norm_rate(norm2, pull, lam) - 2 * _decay_rate(f, lam) * norm2
+    yield sp.Le(growth, 0)
+    yield growth.subs(pull, 0)
+    yield f.decay(lam, 0) - 1
+
+
+OVER, SIZES = "(dim V, visible, m, K)", ((1, 1, 2, 1), (2, 1, 2, 1), (1, 2, 2, 2), (2, 2, 3, 2))
+NORM_SIZES = ((2, 2, 1), (2, 2, 2), (3, 2, 1))
+# What is false: no covariance, twice the weight decay, T moved from the right, half the rates.
+NO_COVARIANCE = {"velocity": lambda W, A, S, lam: -A.T @ A @ W - lam * W}
+TWICE_LAMBDA = {"velocity": lambda W, A, S, lam: -A.T @ A @ W @ S - 2 * lam * W}
+RIGHT = {"transport": lambda T, A, s: -s * T @ A.T @ A}
+GROWING = {"transport": lambda T, A, s: s * A.T @ A @ T}
+HALF_DECAY = {"decay": lambda lam, t: sp.exp(-lam * t / 2)}
+NO_LAMBDA = {"norm_rate": lambda N, P, lam: -2 * P}
+NO_EIGENVALUE = {"log_det": lambda integral, s: -integral}
+
+n, m, K = sp.symbols("n m K", integer=True, positive=True)
+W_v, A, second_v = sp.MatrixSymbol("W_v", m, n), sp.MatrixSymbol("A", K, m), sp.MatrixSymbol("Sigma_v", n, n)
+T, (lam, s, t, integral, N, P) = sp.MatrixSymbol("T_s", m, m), sp.symbols("lambda s t I N P")
+
+THEOREM = Theorem(
+    id="T3",
+    subject="invisible-subspace law",
+    assumptions=(
+        "linear network (phi = identity)",
+        "squared loss",
+        "V is Sigma-invariant",
+        "the labels do not see V: M v = 0 for v in V",
+    ),
+    formulas=Formulas(
+        velocity=Formula(
+            lambda W, A, S, lam: -A.T @ A @ W @ S - lam * W,
+            (W_v, A, second_v, lam),
+            "dW_v/dt",
+            r"\dot W_v",
+        ),
+        decay=Formula(lambda lam, t: sp.exp(-lam * t), (lam, t)),
+        transport=Formula(lambda T, A, s: -s * A.T @ A @ T, (T, A, s), "dT_s/dt", r"\dot T_s"),
+        log_det=Formula(lambda integral, s: -s * integral, (integral, s), "ln det T_s", r"\ln \det T_s"),
+        norm_rate=Formula(lambda N, P, lam: -2 * P - 2 * lam * N, (N, P, lam), "dN/dt", r"\frac{dN}{dt}"),
+    ),
+    claims=(
+        Claim("on the label-invisible V: {velocity}", ("velocity", "velocity by entries")),
+        Claim(
+            "along an eigenvector v of Sigma_v with eigenvalue s: W v is {decay} T_s W v(0), T_s = I at time 0 "
+            "and {transport}",
+            ("transport",),
+        ),
+        Claim("||T_s|| <= 1", ("contraction",)),
+        Claim("{log_det} with I the integral of ||A||_F^2", ("determinant", "determinant by entries")),
+        Claim(
+            "{norm_rate}: N = ||W_v||_F^2, P = ||A W_v Sigma_v^(1/2)||_F^2; and N = ||W v||^2, P = s ||A W v||^2",
+            ("norms", "norms by entries"),
+        ),
+        Claim("||W_v||_F and every ||W v|| are at most {decay} times their start", ("norms", "largest norm")),
+    ),
+    steps=(
+        Step(
+            "velocity",
+            "from the squared loss as a trace, with Sigma E = E Sigma_v and M E = 0 for a basis E of V",
+            _velocity,
+            NO_COVARIANCE,
+        ),
+        Step(
+            "velocity by entries",
+            "a second time, from the loss entry by entry, in a basis that lists V first",
+            _velocity_entries,
+            TWICE_LAMBDA,
+            OVER,
+            SIZES,
+        ),
+        Step(
+            "transport",
+            "T_s as defined by its velocity, times the decay, obeys the law where Sigma_v is the number s",
+            _transport,
+            RIGHT | TWICE_LAMBDA | HALF_DECAY,
+        ),
+        Step("contraction", "T_s^T T_s falls by twice a Gram matrix", _contraction, RIGHT | GROWING),
+        Step(
+            "determinant",
+            "the rate of ln det is tr(T^-1 dT/dt) (Jacobi)",
+            _determinant,
+            GROWING | NO_EIGENVALUE,
+        ),
+        Step(
+            "determinant by entries",
+            "a second time, from the determinant expanded, also where it is 0",
+            _determinant_entries,
+            GROWING | NO_EIGENVALUE,
+            "m",
+            (1, 2, 3),
+        ),
+        Step(
+            "norms",
+            "from the law, with a root of Sigma_v: the rates of both squared norms",
+            _norm_rates,
+            NO_COVARIANCE | NO_LAMBDA,
+        ),
+        Step(
+            "norms by entries",
+            "a second time, entry by entry, for any Sigma_v = B B^T",
+            _norm_rate_entries,
+            TWICE_LAMBDA | NO_LAMBDA,
+            "(dim V, m, K)",
+            NORM_SIZES,
+        ),
+        Step(
+            "largest norm",
+            "from the rate of a squared norm: over decay^2 it never grows, and stays where P = 0",
+            _largest_norm,
+            HALF_DECAY | NO_LAMBDA,
+        ),
+    ),
+)
+
+prove, statement = THEOREM.prove, THEOREM.statement

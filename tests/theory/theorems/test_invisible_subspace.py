@@ -14,7 +14,6 @@ from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
 from finegrain.theory.targets import signs
 from finegrain.theory.theorems import invisible_subspace as law
-from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T3
 EPS = np.finfo(float).eps
@@ -97,12 +96,6 @@ def test_transport_is_a_contraction_of_positive_determinant(problem, weight_deca
         return
     assert np.linalg.norm(T, 2) <= 1 + error
     assert np.linalg.det(T) > 0
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_determinant_follows_the_integral_of_the_output_weights(seed):
-    for row in observed.verify(seed):
-        assert row.holds, row
 
 
 def test_necessary_linear_network():
@@ -216,18 +209,14 @@ def test_one_transport_serves_no_two_eigenvalues():
     assert np.linalg.norm(slow - fast) > 0.1
 
 
-FALSE_CLAIMS = {
-    "without the invisible covariance": lambda W_v, A, second_v, lam: -A.T * A * W_v - lam * W_v,
-    "the other order of the covariance": lambda W_v, A, second_v, lam: (
-        -A.T * A * W_v * second_v**2 - lam * W_v
-    ),
-    "with weight decay counted twice": lambda W_v, A, second_v, lam: (
-        -A.T * A * W_v * second_v - 2 * lam * W_v
-    ),
+ONES = np.ones((1, 1))
+VALUES = {
+    "velocity": [
+        (lambda: law.predict_velocity(2 * ONES, 3 * ONES, 0.5 * ONES, 0.25)[0, 0], -9.5),
+        (lambda: law.predict_velocity(np.eye(2), np.array([[1.0, 2]]), np.diag([1.0, 3]), 0.0)[0, 1], -6.0),
+    ],
+    "decay": [(lambda: law.predict_largest_norm(3.0, 0.5, 4.0), 3 * np.exp(-2))],
+    "transport": [(lambda: law.predict_transport(2 * ONES, 3 * ONES, 0.5)[0, 0], -9.0)],
+    "log_det": [(lambda: law.predict_log_det(3.0, 0.5), -1.5)],
+    "norm_rate": [(lambda: law.THEOREM.formulas.norm_rate.number(3.0, 2.0, 0.5), -7.0)],
 }
-
-
-@pytest.mark.parametrize("claim", FALSE_CLAIMS.values(), ids=FALSE_CLAIMS.keys())
-def test_a_false_claim_is_not_proved(claim):
-    with pytest.raises(ProofFailed, match=f"^{law.THEOREM.id}.* is not 0"):
-        law.prove(claim)

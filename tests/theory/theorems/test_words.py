@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 
 from finegrain.theory.theorems import (
     active_sets,
-    collapse_of_scale,
     depth,
     finite_samples,
-    invisible_subspace,
     lorentz,
     rewriting,
     where_to_look,
@@ -290,27 +288,6 @@ def test_only_words_are_added_and_multiplied(operation):
 
 # False ingredients of each theorem's residuals.
 FALSE = {
-    invisible_subspace: {
-        "no weight decay": {"law": lambda W, A, S, lam: -(A.T @ A @ W @ S)},
-        "no covariance": {"law": lambda W, A, S, lam: -(A.T @ A @ W) - lam * W},
-        "pushed apart": {"law": lambda W, A, S, lam: A.T @ A @ W @ S - lam * W},
-        "twice as fast": {"transport": lambda T, A, s: -2 * s * (A.T @ A @ T)},
-        "from the right": {"transport": lambda T, A, s: -s * (T @ A.T @ A)},
-        "growing": {"transport": lambda T, A, s: s * (A.T @ A @ T)},
-    },
-    collapse_of_scale: {
-        "no square": {"energy_rate": lambda W, A, S, lam: -2 * lam * tr(W @ S @ W.T)},
-        "half the rate": {
-            "energy_rate": lambda W, A, S, lam: -2 * tr(A @ W @ S @ S @ W.T @ A.T) - lam * tr(W @ S @ W.T)
-        },
-        "one covariance": {
-            "energy_rate": lambda W, A, S, lam: -2 * tr(A @ W @ S @ W.T @ A.T) - 2 * lam * tr(W @ S @ W.T)
-        },
-        "no Gram matrix": {"left": lambda W, gram_inverse: W.T},
-        "Gram matrix squared": {"left": lambda W, gram_inverse: gram_inverse @ gram_inverse @ W.T},
-        "halved": {"left": lambda W, gram_inverse: sp.Rational(1, 2) * gram_inverse @ W.T},
-        "all squares": {"share": sp.Integer(1)},
-    },
     finite_samples: {
         "a plus sign": {"invariant": lambda W, A: W @ W.T + A.T @ A},
         "twice A": {"invariant": lambda W, A: W @ W.T - 2 * A.T @ A},
