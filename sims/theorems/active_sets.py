@@ -6,10 +6,12 @@ The observed flow knows nothing of active sets: SciPy's RK45 on m (d + K) weight
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.integrate import solve_ivp
 
+from finegrain.sims import plain
 from finegrain.sims.initial_weights import gaussian
 from finegrain.sims.population import pointwise
 from finegrain.sims.population.loss import population_loss
@@ -102,6 +104,14 @@ def course(
     pairs = zip(W, A, expected, strict=True)
     worst = max(max(np.abs(w - e[0]).max(), np.abs(a - e[1]).max()) for w, a, e in pairs)
     return Course(predicted, W, A, outputs, float(worst / size))
+
+
+def bare(mixture: Mixture, targets: Array, **options: Any) -> plain.Problem:
+    """The same points and targets for plain training; options: activation, slope, loss, weight_decay."""
+    means, weights = (
+        np.asarray(x, dtype=np.float64) for x in (mixture.moments.means, mixture.moments.weights)
+    )
+    return plain.Problem(means, targets[mixture.fine_map], weights, **options)
 
 
 def output_slope(mixture: Mixture, targets: Array, loss: str) -> law.Slope:

@@ -4,7 +4,7 @@ import pytest
 
 from finegrain.theory import ledger
 from finegrain.theory.theorems import THEOREMS, lorentz
-from finegrain.theory.theorems.symbolic import ProofFailed
+from finegrain.theory.theorems.proof import Result, Theorem
 
 
 def test_theorems_are_chosen_by_number_in_either_case():
@@ -16,12 +16,12 @@ def test_theorems_are_chosen_by_number_in_either_case():
 
 @pytest.mark.parametrize("failure", ["", "T14 law: x is not 0"])
 def test_a_row_holds_the_theorem_its_time_and_its_failure(monkeypatch, failure):
-    def prove():
-        if failure:
-            raise ProofFailed(failure)
-
-    monkeypatch.setattr(lorentz, "prove", prove)
+    steps = [Result(step.name, 0.5, failure if step.name == "law" else "") for step in lorentz.THEOREM.steps]
+    monkeypatch.setattr(Theorem, "run", lambda _: tuple(steps))
     row = ledger.prove(lorentz)
-    assert (row["id"], row["assumptions"]) == ("T14", lorentz.THEOREM.assumptions)
+    assert (row["id"], row["assumptions"]) == ("T14", list(lorentz.THEOREM.assumptions))
     assert row["failure"] == failure
-    assert 0 <= row["seconds"] < 10
+    assert row["seconds"] == 0.5 * len(steps)
+    assert [claim["label"].startswith("part proved: without step 'law'") for claim in row["claims"]] == [
+        bool(failure) and "law" in claim.steps for claim in lorentz.THEOREM.claims
+    ]

@@ -7,10 +7,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from finegrain.theory import __main__ as program
-from finegrain.theory import ledger
+from finegrain.theory import ledger, program
 from finegrain.theory.theorems import lorentz
-from finegrain.theory.theorems.symbolic import ProofFailed
+from finegrain.theory.theorems.proof import Result, Theorem
 
 app = typer.Typer()
 app.command()(program.main)
@@ -21,11 +20,9 @@ def proved(monkeypatch):
     """T14 alone, whose proof does what the test says."""
 
     def choose(failure=""):
-        def prove():
-            if failure:
-                raise ProofFailed(failure)
-
-        module = SimpleNamespace(THEOREM=lorentz.THEOREM, prove=prove, __doc__="T14 Lorentz law.\n\nIn full.")
+        steps = [Result(s.name, 0.0, failure if s.name == "law" else "") for s in lorentz.THEOREM.steps]
+        monkeypatch.setattr(Theorem, "run", lambda _: tuple(steps))
+        module = SimpleNamespace(THEOREM=lorentz.THEOREM, __doc__="T14 Lorentz law.\n\nIn full.")
         monkeypatch.setattr(ledger, "choose", lambda theorem: [module])
         monkeypatch.setattr(program.console, "width", 1000)
 
@@ -44,7 +41,7 @@ def test_a_proof_that_fails_is_shown_written_and_sets_the_exit_status(proved, tm
         (row,) = json.loads((tmp_path / "new" / "ledger.json").read_text())
         assert row["failure"] == "T14 law: [x] is not 0"
         assert "T14 law: [x] is not 0" in result.stdout
-        assert "proved in" not in result.stdout
+        assert "and their twins in" not in result.stdout
 
 
 def test_the_ledger_has_statement_numbered_assumptions_sizes_and_time(proved, tmp_path):
@@ -53,9 +50,9 @@ def test_the_ledger_has_statement_numbered_assumptions_sizes_and_time(proved, tm
     assert result.exit_code == 0
     for part in (
         lorentz.THEOREM.subject,
-        lorentz.THEOREM.statement,
-        lorentz.THEOREM.sizes[:30],
-        "proved in 0.0 s",
+        *(claim.text(lorentz.THEOREM.formulas) for claim in lorentz.THEOREM.claims),
+        f"({lorentz.THEOREM.steps[0].sizes})",
+        f"{len(lorentz.THEOREM.steps)} steps and their twins in 0.0 s",
     ):
         assert part in result.stdout
     for i, assumption in enumerate(lorentz.THEOREM.assumptions, 1):
@@ -69,7 +66,9 @@ def test_one_theorem_is_printed_in_full(proved):
     assert result.exit_code == 0
     assert "In full." in result.stdout
     assert f"  3. {lorentz.THEOREM.assumptions[2]}" in result.stdout
-    assert f"Proof: proved in 0.0 s; sizes: {lorentz.THEOREM.sizes}" in result.stdout
+    for step in lorentz.THEOREM.steps:
+        assert f"  {step.name}: {step.says} ({step.sizes})" in result.stdout
+    assert f"{len(lorentz.THEOREM.steps)} steps and their twins in 0.0 s" in result.stdout
 
 
 def test_latex_prints_expressions_and_proves_nothing(proved, tmp_path):

@@ -17,6 +17,9 @@ through P alone, whatever the width, and `predict` integrates (d + K)^2 numbers 
 
 Source: its invariant W W^T - A^T A, Arora, Cohen & Hazan (2018) and Du, Hu & Lee (2018); one mode's hyperbolic
 motion, Saxe, McClelland & Ganguli (2014). One matrix for all neurons, any loss, weight decay: this project, T14.
+
+Proved at every size: the law, U eta U^T = eta, det U = 1, T2 from it, F from P; all but F a second time by entries.
+Not a claim of the ledger, only tested: that the first d columns are T3.
 """
 
 from __future__ import annotations
@@ -28,44 +31,30 @@ import sympy as sp
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
-from finegrain.theory.theorems import rewriting, words
-from finegrain.theory.theorems.symbolic import Theorem, UnknownLoss, gradient, matrix, penalty, require_zero
+from finegrain.theory.theorems import balancedness, rewriting, words
+from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem
+from finegrain.theory.theorems.symbolic import UnknownLoss, along, descent, matrix, penalty
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.arrays import Array
 
 Slope = Callable[[Array], Array]
 
-THEOREM = Theorem(
-    id="T14",
-    subject="Lorentz law",
-    statement="[W, A^T](t) = e^{-lambda t} [W_0, A_0^T] U(t) with U eta U^T = eta = diag(I_d, -I_K): neurons never mix",
-    assumptions=(
-        "linear network (phi = identity)",
-        "the same lambda on both layers (U eta U^T = eta)",
-        "gradient flow, with the same speed in both layers (U eta U^T = eta)",
-    ),
-    sizes="(m, d, K) = (1,2,1), (2,2,1), (3,2,2), (2,3,2) for the law; (d, K) = (1,1), (2,1), (2,2), (3,2) for U",
-    latex=(
-        r"[W, A^\top](t) = e^{-\lambda t}\, [W_0, A_0^\top]\, U(t)",
-        r"\dot U = U \begin{pmatrix} 0 & R \\ R^\top & 0 \end{pmatrix}, \quad R = -(\partial L_0/\partial F)^\top",
-        r"U \eta U^\top = \eta = \mathrm{diag}(I_d, -I_K)",
-    ),
-)
 
-SIZES = ((1, 2, 1), (2, 2, 1), (3, 2, 2), (2, 3, 2))
-GROUP_SIZES = ((1, 1), (2, 1), (2, 2), (3, 2))
+def places(dim: int, outputs: int) -> tuple[Array, Array]:
+    """E (d + K, d) and G (d + K, K): where the inputs' coordinates of a neuron stand, and where the outputs'."""
+    eye = np.eye(dim + outputs)
+    return eye[:, :dim], eye[:, dim:]
 
 
 def eta(dim: int, outputs: int) -> Array:
     """diag(I_d, -I_K), shape (d + K, d + K)."""
-    return np.diag(np.concatenate([np.ones(dim), -np.ones(outputs)]))
+    return THEOREM.formulas.form.number(*places(dim, outputs))
 
 
 def generator(slope: ArrayLike) -> Array:
     """[[0, R], [R^T, 0]] with R = -slope^T, shape (d + K, d + K), from slope = dL_0/dF (K, d)."""
-    G = checks.real("slope", slope, ("K", "d"))
-    K, d = G.shape
-    return np.block([[np.zeros((d, d)), -G.T], [-G, np.zeros((K, K))]])
+    S = checks.real("slope", slope, ("K", "d"))
+    return THEOREM.formulas.generator.number(-S.T, *places(S.shape[1], len(S)))
 
 
 def predict(
@@ -83,14 +72,14 @@ def predict(
     W, A = _checked(W0, A0)
     checks.at_least("weight_decay", weight_decay, 0)
     t = checks.real("times", times, ("T",))
-    d, n = W.shape[1], W.shape[1] + A.shape[0]
+    n, where = W.shape[1] + len(A), places(W.shape[1], len(A))
     Z = np.hstack([W, A.T])
-    gram = Z.T @ Z
+    f, gram = THEOREM.formulas, Z.T @ Z
 
     def velocity(now: float, state: Array) -> Array:
         U = state.reshape(n, n)
-        F = np.exp(-2 * weight_decay * now) * U[:, d:].T @ (gram @ U[:, :d])
-        return (U @ generator(slope(F))).ravel()
+        R = -slope(f.product.number(U, gram, *where, weight_decay, now)).T
+        return (U @ f.generator.number(R, *where)).ravel()
 
     run = solve_ivp(velocity, (0, t[-1]), np.eye(n).ravel(), "DOP853", t_eval=t, rtol=rtol, atol=rtol)
     if not run.success:
@@ -103,7 +92,7 @@ def predict_weights(
 ) -> tuple[Array, Array]:
     """W (m, d) and A (K, m) at time t from the start and U(t) (d + K, d + K)."""
     W, A = _checked(W0, A0)
-    Z = np.exp(-weight_decay * t) * np.hstack([W, A.T]) @ U
+    Z = THEOREM.formulas.decay.number(weight_decay, t) * np.hstack([W, A.T]) @ U
     return Z[:, : W.shape[1]], Z[:, W.shape[1] :].T
 
 
@@ -112,62 +101,186 @@ def _checked(W0: ArrayLike, A0: ArrayLike) -> tuple[Array, Array]:
     return W, checks.real("A0", A0, ("K", W.shape[0]))
 
 
-def residuals(claim: Callable[..., words.Words] | None = None) -> dict[str, words.Words]:
-    """The law, U's invariant and determinant, and T2 from them, at every size (words.py): what is left of each.
+def decay_rate(decay: Formula, lam: sp.Symbol) -> sp.Expr:
+    """d ln decay/dt."""
+    t = sp.Symbol("t")
+    return sp.diff(decay(lam, t), t) / decay(lam, t)
 
-    claim: (R (d, K), E (d + K, d), G (d + K, K)) -> the generator, E and G placing blocks; the theorem's by default.
-    """
-    claim = claim or (lambda R, E, G: E @ R @ G.T + G @ R.T @ E.T)
-    lam = sp.Symbol("lambda")
-    W, A = words.letter("W", "m", "d"), words.letter("A", "K", "m")
-    slope, U, Z = words.letter("S", "K", "d"), words.letter("U", "d+K", "d+K"), words.letter("Z", "m", "d+K")
+
+def _law(f: Formulas) -> words.Words:
+    """Z = decay Z_0 U has d/dt Z = Z (generator + decay's rate): it must be the flow of the loss."""
+    lam, W, A = sp.Symbol("lambda"), words.letter("W", "m", "d"), words.letter("A", "K", "m")
+    slope = words.letter("S", "K", "d")
     E, G, blocks = rewriting.split("d+K", "d", "K")
-    move, form = claim(-slope.T, E, G), E @ E.T - G @ G.T
     velocity = words.flow(words.any_loss(A @ W, slope) + words.penalty(lam, W, A), W, A)
-    stacked = W @ E.T + A.T @ G.T
-    left = {
-        "law": velocity[W] @ E.T + velocity[A].T @ G.T - (stacked @ move - lam * stacked),
-        "invariant": words.rate(U @ form @ U.T, {U: U @ move, E: 0, G: 0}),
-        "determinant": words.tr(move),
-        "balance": words.rate(Z @ form @ Z.T, {Z: Z @ move - lam * Z, E: 0, G: 0}) + 2 * lam * Z @ form @ Z.T,
-    }
-    return {name: rewriting.under(residual, rewriting.rules(*blocks)) for name, residual in left.items()}
+    Z = W @ E.T + A.T @ G.T
+    claimed = Z @ f.generator(-slope.T, E, G) + decay_rate(f.decay, lam) * Z
+    return rewriting.under(velocity[W] @ E.T + velocity[A].T @ G.T - claimed, rewriting.rules(*blocks))
 
 
-def prove(claim: Callable[[sp.Matrix], sp.Matrix] | None = None) -> None:
-    """The law from an unknown loss of the product; then U's invariant, its determinant, and T2.
-
-    claim: R (d, K) -> the generator of U (d + K, d + K); the theorem's own by default.
-    """
-    claim = claim or (
-        lambda R: sp.BlockMatrix([[sp.zeros(R.rows), R], [R.T, sp.zeros(R.cols)]]).as_explicit()
-    )
-    for sizes in SIZES:
-        _prove_law(claim, *sizes)
-    for d, K in GROUP_SIZES:
-        _prove_invariant(claim, d, K)
-
-
-def _prove_law(claim: Callable[[sp.Matrix], sp.Matrix], m: int, d: int, K: int) -> None:
-    """d/dt (e^{-lambda t} Z_0 U) = Z (generator - lambda), which must be the flow of the loss; and T2 from it."""
-    lam = sp.Symbol("lambda")
-    W, A = matrix("W", m, d), matrix("A", K, m)
+def _law_by_entries(f: Formulas, m: int, d: int, K: int) -> sp.Matrix:
+    lam, W, A = sp.Symbol("lambda"), matrix("W", m, d), matrix("A", K, m)
     outputs = list(A * W)
-    loss = UnknownLoss(*outputs) + penalty(lam, W, A)
-    slopes = [UnknownLoss(*outputs).fdiff(i + 1) for i in range(K * d)]
-    R = -sp.Matrix(K, d, slopes).T
+    velocity = descent(UnknownLoss(*outputs) + penalty(lam, W, A), W, A)
+    R = -sp.Matrix(K, d, [UnknownLoss(*outputs).fdiff(i + 1) for i in range(K * d)]).T
     Z = sp.Matrix.hstack(W, A.T)
-    velocity = sp.Matrix.hstack(-gradient(loss, W), -gradient(loss, A).T)
-    require_zero(f"T14 law at {m, d, K}", velocity - (Z * claim(R) - lam * Z))
-    form = sp.diag(sp.eye(d), -sp.eye(K))
-    change = velocity * form * Z.T + Z * form * velocity.T
-    require_zero(f"T14 gives T2 at {m, d, K}", change + 2 * lam * (W * W.T - A.T * A))
+    claimed = Z * f.generator(R, *explicit_places(d, K)) + decay_rate(f.decay, lam) * Z
+    return along(velocity, Z) - claimed
 
 
-def _prove_invariant(claim: Callable[[sp.Matrix], sp.Matrix], d: int, K: int) -> None:
-    """d/dt (U eta U^T) = U (generator eta + eta generator^T) U^T = 0; d/dt ln det U = tr generator = 0."""
-    R, U = matrix("R", d, K), matrix("U", d + K, d + K)
-    form = sp.diag(sp.eye(d), -sp.eye(K))
-    dU = U * claim(R)
-    require_zero(f"T14 invariant at {d, K}", dU * form * U.T + U * form * dU.T)
-    require_zero(f"T14 determinant at {d, K}", claim(R).trace())
+def explicit_places(d: int, K: int) -> tuple[sp.Matrix, sp.Matrix]:
+    """E and G, entry by entry."""
+    return sp.eye(d + K)[:, :d], sp.eye(d + K)[:, d:]
+
+
+def _moving(f: Formulas) -> tuple[words.Words, words.Words, words.Words, rewriting.Rules]:
+    """The generator, E, G and what is known of these two."""
+    E, G, blocks = rewriting.split("d+K", "d", "K")
+    return f.generator(words.letter("R", "d", "K"), E, G), E, G, rewriting.rules(*blocks)
+
+
+def _invariant(f: Formulas) -> words.Words:
+    move, E, G, blocks = _moving(f)
+    U = words.letter("U", "d+K", "d+K")
+    return rewriting.under(words.rate(U @ f.form(E, G) @ U.T, {U: U @ move, E: 0, G: 0}), blocks)
+
+
+def _determinant(f: Formulas) -> words.Words:
+    """Jacobi: d ln det U/dt = tr(U^{-1} dU/dt)."""
+    move, _, _, blocks = _moving(f)
+    return rewriting.under(words.tr(move), blocks)
+
+
+def _group_by_entries(f: Formulas, d: int, K: int) -> list[sp.Matrix | sp.Expr]:
+    """d/dt of U eta U^T, which starts at eta = diag(1, ..., -1, ...), and of det U."""
+    U, where = matrix("U", d + K, d + K), explicit_places(d, K)
+    moved = U * f.generator(matrix("R", d, K), *where)
+    velocity = dict(zip(U, moved, strict=True))
+    form = f.form(*where)
+    det = along(velocity, U.det(method="berkowitz"))
+    return [along(velocity, U * form * U.T), form - sp.diag(*[1] * d, *[-1] * K), det]
+
+
+def _balance(f: Formulas) -> list[words.Words]:
+    lam = sp.Symbol("lambda")
+    move, E, G, blocks = _moving(f)
+    W, A, Z = words.letter("W", "m", "d"), words.letter("A", "K", "m"), words.letter("Z", "m", "d+K")
+    stacked, rate = W @ E.T + A.T @ G.T, decay_rate(f.decay, lam)
+    form = f.form(E, G)
+    change = words.rate(Z @ form @ Z.T, {Z: Z @ move - lam * Z, E: 0, G: 0})
+    left = [change - 2 * rate * Z @ form @ Z.T, stacked @ form @ stacked.T - f.imbalance(W, A)]
+    return [rewriting.under(residual, blocks) for residual in left]
+
+
+def _product(f: Formulas) -> words.Words:
+    """A W from the two parts of Z = decay Z_0 U."""
+    lam, t = sp.symbols("lambda t")
+    E, G, blocks = rewriting.split("d+K", "d", "K")
+    start, U = words.letter("Z_0", "m", "d+K"), words.letter("U", "d+K", "d+K")
+    Z = f.decay(lam, t) * start @ U
+    W, A = Z @ E, (Z @ G).T
+    claimed = f.product(U, start.T @ start, E, G, lam, t)
+    return rewriting.under(A @ W - claimed, rewriting.rules(*blocks))
+
+
+def _start(f: Formulas) -> sp.Expr:
+    return f.decay(sp.Symbol("lambda"), 0) - 1
+
+
+# What is false: a rotation, a stretch besides, twice the decay, a sum for a difference.
+ROTATION = {"generator": lambda R, E, G: E @ R @ G.T - G @ R.T @ E.T}
+STRETCH = {"generator": lambda R, E, G: E @ R @ G.T + G @ R.T @ E.T + E @ E.T}
+TWICE = {"decay": lambda lam, t: sp.exp(-2 * lam * t)}
+SUM = {"form": lambda E, G: E @ E.T + G @ G.T}
+
+m, d, K = sp.symbols("m d K", integer=True, positive=True)
+R, U, P = sp.MatrixSymbol("R", d, K), sp.MatrixSymbol("U", d + K, d + K), sp.MatrixSymbol("P", d + K, d + K)
+E, G = sp.MatrixSymbol("E", d + K, d), sp.MatrixSymbol("G", d + K, K)
+lam, t = sp.symbols("lambda t")
+
+THEOREM = Theorem(
+    id="T14",
+    subject="Lorentz law",
+    assumptions=(
+        "linear network (phi = identity)",
+        "the same lambda on both layers (U eta U^T = eta)",
+        "gradient flow, with the same speed in both layers (U eta U^T = eta)",
+    ),
+    formulas=Formulas(
+        decay=Formula(lambda lam, t: sp.exp(-lam * t), (lam, t)),
+        generator=Formula(
+            lambda R, E, G: E @ R @ G.T + G @ R.T @ E.T, (R, E, G), "U^-1 dU/dt", r"U^{-1} \dot U"
+        ),
+        form=Formula(lambda E, G: E @ E.T - G @ G.T, (E, G), "eta", r"\eta"),
+        imbalance=balancedness.THEOREM.formulas.imbalance,
+        product=Formula(
+            lambda U, P, E, G, lam, t: sp.exp(-2 * lam * t) * G.T @ U.T @ P @ U @ E,
+            (U, P, E, G, lam, t),
+            "A W",
+            "A W",
+        ),
+    ),
+    claims=(
+        Claim(
+            "[W, A^T](t) is {decay} times [W_0, A_0^T] U(t), U(0) = I: one matrix for all neurons, which never mix; "
+            "{generator}, R = -(dL_0/d(A W))^T, E = [I_d; 0], G = [0; I_K]",
+            ("law", "law by entries", "start"),
+        ),
+        Claim(
+            "U eta U^T = eta with {form}, and det U = 1",
+            ("invariant", "determinant", "group by entries"),
+        ),
+        Claim(
+            "hence T2: Z eta Z^T, Z = [W, A^T], is {imbalance} and falls as the square of {decay}",
+            ("balance",),
+        ),
+        Claim(
+            "{product}, P = Z(0)^T Z(0): U, A W and the loss depend on the start through P alone",
+            ("product", "law"),
+        ),
+    ),
+    steps=(
+        Step(
+            "law",
+            "from a loss of which only the gradient by A W has a name: the flow of Z is Z (generator - lambda)",
+            _law,
+            ROTATION | TWICE,
+        ),
+        Step(
+            "law by entries",
+            "a second time, from an unknown function of all entries of A W",
+            _law_by_entries,
+            ROTATION | TWICE,
+            "(m, d, K)",
+            ((1, 2, 1), (2, 2, 1), (3, 2, 2), (2, 3, 2)),
+        ),
+        Step("start", "at time 0 the factor is 1", _start, {"decay": lambda lam, t: 2 * sp.exp(-lam * t)}),
+        Step("invariant", "from U's flow: U eta U^T does not move", _invariant, ROTATION | SUM),
+        Step("determinant", "from U's flow: the generator has no trace (Jacobi)", _determinant, STRETCH),
+        Step(
+            "group by entries",
+            "a second time: U eta U^T and det U do not move, eta is diag(I, -I)",
+            _group_by_entries,
+            ROTATION | SUM,
+            "(d, K)",
+            ((1, 1), (2, 1), (2, 2)),
+        ),
+        Step(
+            "balance",
+            "from Z's flow: Z eta Z^T decays twice as fast as Z, and is T2's difference of the layers",
+            _balance,
+            ROTATION | TWICE | SUM | {"imbalance": lambda W, A: W @ W.T + A.T @ A},
+        ),
+        Step(
+            "product",
+            "from the two parts of Z: the product A W through P",
+            _product,
+            {
+                "product": lambda U, P, E, G, lam, t: sp.exp(-lam * t) * G.T @ U.T @ P @ U @ E,
+                "decay": lambda lam, t: sp.exp(-2 * lam * t),
+            },
+        ),
+    ),
+)
+
+prove, statement = THEOREM.prove, THEOREM.statement

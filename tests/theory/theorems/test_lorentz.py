@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import sympy as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
@@ -15,7 +14,6 @@ from finegrain.sims.theorems.balancedness import random_mixture
 from finegrain.theory.targets import centred_one_hot
 from finegrain.theory.theorems import balancedness, invisible_subspace
 from finegrain.theory.theorems import lorentz as law
-from finegrain.theory.theorems.symbolic import ProofFailed
 from finegrain.theory.tools import testing
 
 pytestmark = pytest.mark.T14
@@ -138,7 +136,7 @@ def form_error(U):
 def test_the_observed_transport_is_lorentz_where_all_assumptions_hold():
     mixture, targets, W0, A0 = fixed_problem()
     flow = population_flow(mixture, W0, A0, targets=targets, activation="identity", times=[5.0], rtol=1e-11)
-    U, left = observed.observed_transport(flow, W0, A0, 0.0)
+    U, left = observed.observed_transport(W0, A0, flow.W[0], flow.A[0], 0.0, 5.0)
     assert left < 1e-9
     assert form_error(U) < 1e-8
 
@@ -147,7 +145,7 @@ def test_necessary_linear_network():
     """ReLU: no single U moves all neurons; the best one leaves a tenth of the weights unexplained."""
     mixture, targets, W0, A0 = fixed_problem()
     flow = population_flow(mixture, W0, A0, targets=targets, activation="relu", times=[5.0], rtol=1e-8)
-    assert observed.observed_transport(flow, W0, A0, 0.0)[1] > 0.1
+    assert observed.observed_transport(W0, A0, flow.W[0], flow.A[0], 0.0, 5.0)[1] > 0.1
 
 
 def test_necessary_the_same_weight_decay_on_both_layers():
@@ -183,19 +181,13 @@ def test_necessary_gradient_flow():
             learning_rate=step,
             steps=[round(5 / step)],
         )
-        U, left = observed.observed_transport(run, W0, A0, 0.0)
+        U, left = observed.observed_transport(W0, A0, run.W[0], run.A[0], 0.0, 5.0)
         assert left < 1e-10  # neurons do not mix in descent either
         errors.append(form_error(U))
     assert errors[0] > 0.01
     # First order: successive ratios tend to 2, each missing it by half as much as the one before (next order).
     missed = [errors[i] / errors[i + 1] - 2 for i in (0, 1)]
     assert abs(missed[1]) < 0.7 * abs(missed[0]) < 0.7
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_predicted_against_observed(seed):
-    for row in observed.verify(seed):
-        assert row.holds, row
 
 
 BAD_CALLS = [
@@ -217,18 +209,22 @@ def test_bad_input_is_named(call, message):
         call()
 
 
-def _blocks(R, lower):
-    return sp.Matrix(sp.BlockMatrix([[sp.zeros(R.rows, R.rows), R], [lower, sp.zeros(R.cols, R.cols)]]))
-
-
-FALSE_CLAIMS = {
-    "a rotation": lambda R: _blocks(R, -R.T),
-    "the other sign": lambda R: _blocks(-R, -R.T),
-    "twice as fast": lambda R: _blocks(2 * R, 2 * R.T),
+VALUES = {
+    "decay": [
+        (lambda: law.predict_weights([[1.0, 2]], [[3.0]], np.eye(3), 0.5, 2.0)[0][0, 1], 2 / np.e),
+    ],
+    "generator": [(lambda: law.generator([[5.0, 2]])[2, 0], -5.0)],
+    "form": [(lambda: law.eta(1, 2)[2, 2], -1.0)],
+    "imbalance": [
+        (lambda: law.THEOREM.formulas.imbalance.number(np.ones((1, 2)), 3 * np.eye(1))[0, 0], -7.0)
+    ],
+    # e^{-1} times the entry (1, 0) of U^T U.
+    "product": [
+        (
+            lambda: law.THEOREM.formulas.product.number(
+                np.array([[1.0, 2], [3, 4]]), np.eye(2), *law.places(1, 1), 0.5, 1.0
+            )[0, 0],
+            14 / np.e,
+        )
+    ],
 }
-
-
-@pytest.mark.parametrize("claim", FALSE_CLAIMS.values(), ids=FALSE_CLAIMS.keys())
-def test_a_false_claim_is_not_proved(claim):
-    with pytest.raises(ProofFailed, match=f"^{law.THEOREM.id}.* is not 0"):
-        law.prove(claim)

@@ -16,7 +16,6 @@ from finegrain.theory.theorems import (
     active_sets,
     depth,
     finite_samples,
-    lorentz,
     rewriting,
     where_to_look,
     words,
@@ -297,12 +296,6 @@ FALSE = {
         "no decay": {"decay": lambda lam: 0},
         "penalty lambda": {"kappa": lambda lam, norm2: lam},
         "penalty of 1/|A|^4": {"kappa": lambda lam, norm2: lam / norm2**2},
-    },
-    lorentz: {
-        "a rotation": {"claim": lambda R, E, G: E @ R @ G.T - G @ R.T @ E.T},
-        "no minus": {"claim": lambda R, E, G: -(E @ R @ G.T) - G @ R.T @ E.T},
-        "one layer": {"claim": lambda R, E, G: E @ R @ G.T},
-        "a stretch": {"claim": lambda R, E, G: E @ R @ G.T + G @ R.T @ E.T + E @ E.T},
     },
     depth: {
         "one rate": {"rate": lambda layer, lam: lam},
