@@ -248,4 +248,4 @@ THEOREM = Theorem(
     ),
 )
 
-prove = THEOREM.prove
+prove, statement = THEOREM.prove, THEOREM.statement

@@ -458,4 +458,4 @@ THEOREM = Theorem(
     ),
 )
 
-prove = THEOREM.prove
+prove, statement = THEOREM.prove, THEOREM.statement
