@@ -21,11 +21,14 @@ normal density and distribution function, F2 = P(X < h_1, Y < h_2) at correlatio
 (g) Zero means: s_1 s_2 (q + r (pi - acos r))/(2 pi) for ReLU, the arc-cosine kernel, and (2/pi) asin(2 Q_12/(D_1 D_2))
     for erf.
 
-The proof rests on the heat equations of the density p of z, checked here: d_Q12 p = d_1 d_2 p, d_Q11 p = d_1^2 p/2, and
-d_b1 p = -d_1 p. A moment is then fixed by its derivative in Q_12 and by its value at Q_12 = 0, where z_1 and z_2 are
-independent.
+The proof rests on the heat equations of the density p of z: d_Q12 p = d_1 d_2 p, d_Q11 p = d_1^2 p/2, d_b1 p = -d_1 p.
+A moment is then fixed by its derivative in Q_12 and by its value at Q_12 = 0, where z_1 and z_2 are independent.
 
-Computation is `finegrain.theory.kinematics`, which `predict` calls.
+Proved: all formulas, for all b and Q; dL/dW at every size. Not proved: that heat equations carry over from p to E g(z),
+an integration by parts for g of at most exponential growth, which (f) in general rests on.
+
+Computation is `finegrain.theory.kinematics`, which `predict` calls: stable where the formulas as printed cancel. A
+property test holds the two together.
 
 Source: Price (1958), IRE Trans. Inf. Theory 4, 69, (b) and (f); Cho & Saul (2009) and Williams (1997), (g); the closed
 forms at non-zero mean and their gradients as stated: this project, T1.
@@ -33,37 +36,18 @@ forms at non-zero mean and their gradients as stated: this project, T1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike
-from scipy.special import ndtr
 
 from finegrain.theory import gaussian, kinematics
-from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, require_zero, symmetric
+from finegrain.theory.theorems import words
+from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem, Unknown, at_a_point
+from finegrain.theory.theorems.symbolic import gradient, matrix
+from finegrain.theory.theorems.symbolic import symmetric as symmetric_matrix
 from finegrain.theory.tools.arrays import Array
-
-THEOREM = Theorem(
-    id="T1",
-    subject="kinematics",
-    statement="mean and covariance of phi(z), z Gaussian, for ReLU, leaky ReLU, square, erf, and their derivatives",
-    assumptions=(
-        "z is Gaussian within a class",
-        "phi is ReLU, leaky ReLU, square, erf or the identity (its own formula each)",
-        "the loss sees h through its mean and covariance (gradient)",
-    ),
-    sizes="pairs of neurons, hence any number m, for all b, Q; the gradient at (m, d) = (1,2), (2,2), (2,3)",
-    latex=(
-        r"\mathbb{E}\,\mathrm{relu}(z) = b\,\Phi(h) + s\,\varphi(h)",
-        r"\mathrm{Cov} = s_1 s_2 \Bigl\{ r\,\Phi(h_1)\Phi(h_2) + \frac{1}{2\pi} \int_0^{\arcsin r} (r - \sin u)\,"
-        r"e^{-(h_1^2 + h_2^2 - 2 h_1 h_2 \sin u)/(2\cos^2 u)}\,du \Bigr\}",
-        r"\mathbb{E}\,\mathrm{erf}(z) = \mathrm{erf}(b/\sqrt{1 + 2 s^2})",
-        r"\frac{\partial}{\partial Q_{12}} \mathbb{E}\,\phi(z_1)\phi(z_2) = \mathbb{E}\,\phi'(z_1)\phi'(z_2)",
-    ),
-)
-
-GRADIENT_SIZES = ((1, 2), (2, 2), (2, 3))
 
 
 def predict(b: ArrayLike, Q: ArrayLike, activation: str, *, slope: float = 0.01) -> tuple[Array, Array]:
@@ -73,239 +57,489 @@ def predict(b: ArrayLike, Q: ArrayLike, activation: str, *, slope: float = 0.01)
 
 def predict_derivatives(b: ArrayLike, Q: ArrayLike) -> tuple[float, float, float]:
     """(f) for ReLU: dG/db_1, dG/dQ_12 and dG/dQ_11 of G = E relu(z_1) relu(z_2), from b (2,) and Q (2, 2), |r| < 1."""
-    b, Q = np.asarray(b, dtype=np.float64), np.asarray(Q, dtype=np.float64)
-    s = np.sqrt(np.diag(Q))
-    orthant = float(gaussian.bivariate_normal_cdf(b[0] / s[0], b[1] / s[1], Q[0, 1] / (s[0] * s[1])))
-    other = b[::-1] - Q[0, 1] * b / np.diag(Q)  # m: mean of z_k at z_j = 0
-    spread = np.sqrt(np.diag(Q)[::-1] - Q[0, 1] ** 2 / np.diag(Q))  # s'
-    edge = np.exp(-((b / s) ** 2) / 2) / (np.sqrt(2 * np.pi) * s)  # density of z_j at 0
-    D = edge * ndtr(other / spread)
-    hinge = other * ndtr(other / spread) + spread * np.exp(-((other / spread) ** 2) / 2) / np.sqrt(2 * np.pi)
-    by_b = b[1] * orthant + Q[1, 1] * D[1] + Q[0, 1] * D[0]
-    return float(by_b), orthant, float(edge[0] * hinge[0] / 2)
+    (b1, b2), second = np.asarray(b, dtype=np.float64), np.asarray(Q, dtype=np.float64)
+    s1, s2 = np.sqrt(np.diag(second))
+    r, f = second[0, 1] / (s1 * s2), THEOREM.formulas
+    return (
+        float(f.by_mean.number(b1, b2, s1, s2, r)),
+        float(f.by_covariance.number(b1, b2, s1, s2, r)),
+        float(f.by_variance.number(b1, b2, s1, s2, r)),
+    )
 
 
 def predict_arc_cosine(Q: ArrayLike) -> Array:
     """E relu(z) relu(z)^T at zero mean, shape (m, m), from Q (m, m) with a positive diagonal."""
     second = np.asarray(Q, dtype=np.float64)
-    s = np.sqrt(np.diag(second))
-    r = np.clip(second / np.outer(s, s), -1, 1)
-    return np.outer(s, s) * (np.sqrt((1 - r) * (1 + r)) + r * (np.pi - np.arccos(r))) / (2 * np.pi)
+    sizes = np.outer(*[np.sqrt(np.diag(second))] * 2)
+    return sizes * THEOREM.formulas.arc_cosine.number(np.clip(second / sizes, -1, 1))
 
 
 def predict_arc_sine(Q: ArrayLike) -> Array:
     """E erf(z) erf(z)^T at zero mean, shape (m, m), from Q (m, m)."""
     second = np.asarray(Q, dtype=np.float64)
-    D = np.sqrt(1 + 2 * np.diag(second))
-    return 2 / np.pi * np.arcsin(2 * second / np.outer(D, D))
+    variances = np.diag(second)
+    return THEOREM.formulas.arc_sine.number(second, variances[:, None], variances)
 
 
-h, k = sp.symbols("h k")
-r = sp.Symbol("r")
-q = sp.sqrt(1 - r**2)
+def pdf(x: sp.Expr) -> sp.Expr:
+    """The standard normal density."""
+    return sp.exp(-(x**2) / 2) / sp.sqrt(2 * sp.pi)
 
 
-class F2(sp.Function):
-    """P(X < h, Y < k) at correlation r, known by its derivatives, proved from the density's heat equations."""
+def cdf(x: sp.Expr) -> sp.Expr:
+    """Its distribution function."""
+    return (1 + sp.erf(x / sp.sqrt(2))) / 2
+
+
+def _root(r: sp.Expr) -> sp.Expr:
+    """q."""
+    return sp.sqrt(1 - r**2)
+
+
+def _density(x: sp.Expr, y: sp.Expr, b: sp.Expr, c: sp.Expr, v: sp.Expr, w: sp.Expr, Q: sp.Expr) -> sp.Expr:
+    """Of (z_1, z_2) at (x, y), with means b, c, variances v, w and covariance Q."""
+    det = v * w - Q**2
+    square = w * (x - b) ** 2 - 2 * Q * (x - b) * (y - c) + v * (y - c) ** 2
+    return sp.exp(-square / (2 * det)) / (2 * sp.pi * sp.sqrt(det))
+
+
+class F2(Unknown):
+    """P(X < h, Y < k) at correlation r, known by its derivatives (step "orthant")."""
+
+    _imp_ = staticmethod(gaussian.bivariate_normal_cdf)
 
     def fdiff(self, argindex: int) -> sp.Expr:
         """phi(h) Phi((k - r h)/q), its mirror image, and the density at (h, k)."""
         h, k, r = self.args
-        q = sp.sqrt(1 - r**2)
-        values = {
-            1: _pdf(h) * _cdf((k - r * h) / q),
-            2: _pdf(k) * _cdf((h - r * k) / q),
-            3: _density(h, k, r),
-        }
-        return values[argindex]
-
-
-def _pdf(x: sp.Expr) -> sp.Expr:
-    return sp.exp(-(x**2) / 2) / sp.sqrt(2 * sp.pi)
-
-
-def _cdf(x: sp.Expr) -> sp.Expr:
-    return (1 + sp.erf(x / sp.sqrt(2))) / 2
-
-
-def _density(x: sp.Expr, y: sp.Expr, r: sp.Expr) -> sp.Expr:
-    return sp.exp(-(x**2 - 2 * r * x * y + y**2) / (2 * (1 - r**2))) / (2 * sp.pi * sp.sqrt(1 - r**2))
+        q = _root(r)
+        if argindex == 3:
+            return sp.exp(-(h**2 - 2 * r * h * k + k**2) / (2 * q**2)) / (2 * sp.pi * q)
+        x, y = (h, k) if argindex == 1 else (k, h)
+        return pdf(x) * cdf((y - r * x) / q)
 
 
 def _product(h: sp.Expr, k: sp.Expr, r: sp.Expr) -> sp.Expr:
-    """(a): E relu(z_1) relu(z_2) at s_1 = s_2 = 1, in terms of F2."""
-    q = sp.sqrt(1 - r**2)
+    """(a): E relu(z_1) relu(z_2) at s_1 = s_2 = 1."""
+    q = _root(r)
     ring = q / (2 * sp.pi) * sp.exp(-(h**2 - 2 * r * h * k + k**2) / (2 * q**2))
-    sides = k * _pdf(h) * _cdf((k - r * h) / q) + h * _pdf(k) * _cdf((h - r * k) / q)
+    sides = k * pdf(h) * cdf((k - r * h) / q) + h * pdf(k) * cdf((h - r * k) / q)
     return (h * k + r) * F2(h, k, r) + sides + ring
 
 
-def prove(
-    product: Callable[..., sp.Expr] | None = None, gain: Callable[[sp.Expr], sp.Expr] | None = None
-) -> None:
-    """(a) to (g), from the Gaussian density and, for the gradient, from a loss of (b, Q).
-
-    product: the claimed (h, k, r) -> E relu relu at s = 1, in F2. gain: the claimed s^2 -> D^2 of erf.
-    Defaults: the theorem's own.
-    """
-    product, gain = product or _product, gain or (lambda variance: 1 + 2 * variance)
-    _prove_heat_equations()
-    _prove_rectified_mean()
-    _prove_rectified_product(product)
-    _prove_price(product)
-    _prove_leaky()
-    _prove_square()
-    _prove_erf(gain)
-    _prove_derivatives()
-    for sizes in GRADIENT_SIZES:
-        _prove_gradient(*sizes)
-    _prove_kernels()
-
-
-def _prove_heat_equations() -> None:
-    """Of the density; integrating by parts, they carry over to E g(z) for every g of at most exponential growth."""
-    z, b, Q = matrix("z", 2, 1), matrix("b", 2, 1), symmetric("Q", 2)
-    det = Q[0, 0] * Q[1, 1] - Q[0, 1] ** 2
-    adjugate = sp.Matrix([[Q[1, 1], -Q[0, 1]], [-Q[0, 1], Q[0, 0]]])
-    exponent = -((z - b).T * adjugate * (z - b))[0] / (2 * det)
-
-    def of(variable: sp.Symbol, twice: sp.Symbol | None = None) -> sp.Expr:
-        """The derivative of p = exp(exponent)/(2 pi sqrt(det)) over p, by one variable or two."""
-        log = exponent - sp.log(det) / 2
-        first = sp.diff(log, variable)
-        return first if twice is None else first * sp.diff(log, twice) + sp.diff(log, variable, twice)
-
-    for claim, difference in {
-        "T1 dp/dQ_12": of(Q[0, 1]) - of(z[0], z[1]),
-        "T1 dp/dQ_11": of(Q[0, 0]) - of(z[0], z[0]) / 2,
-        "T1 dp/db_1": of(b[0]) + of(z[0]),
-    }.items():
-        require_zero(claim, sp.cancel(sp.together(difference)))
-    # F2's derivatives: by r from dp/dQ_12, by h the density integrated over y < k, by completing the square.
-    y = sp.Symbol("y")
-    slice_ = _pdf(h) * sp.diff(_cdf((y - r * h) / q), y)
-    require_zero("T1 dF2/dh", sp.simplify(_density(h, y, r) / slice_) - 1)
-
-
-def _prove_rectified_mean() -> None:
-    """By dE/db = P(z > 0) for the mean, dE/db = 2 E relu(z) for the square; both vanish at b = -oo."""
-    b, s = sp.Symbol("b"), sp.Symbol("s")
-    mean = b * _cdf(b / s) + s * _pdf(b / s)
-    square = (b**2 + s**2) * _cdf(b / s) + b * s * _pdf(b / s)
-    require_zero("T1(a) mean", sp.diff(mean, b) - _cdf(b / s))
-    require_zero("T1(a) square", sp.diff(square, b) - 2 * mean)
-    for name, moment in {"mean": mean, "square": square}.items():
-        require_zero(f"T1(a) {name} far below the kink", sp.limit(moment.subs(s, 1), b, -sp.oo))
-
-
-def _prove_rectified_product(product: Callable[..., sp.Expr]) -> None:
-    """dE/dr = P(z_1 > 0, z_2 > 0) = F2, and the product of the means at r = 0."""
-    require_zero("T1(a) slope", sp.simplify(sp.diff(product(h, k, r), r) - F2(h, k, r)))
-    means = (h * _cdf(h) + _pdf(h)) * (k * _cdf(k) + _pdf(k))
-    start = product(h, k, r).subs(r, 0).subs(F2(h, k, 0), _cdf(h) * _cdf(k))
-    require_zero("T1(a) independent", start - means)
-
-
-def _prove_price(product: Callable[..., sp.Expr]) -> None:
-    """At r = sin u the integral is int_0^r (r - x) density(x) dx: its second derivative by r is the density, as that
-    of Cov is; both sides vanish at r = 0, with slope Phi(h) Phi(k)."""
+def _price(h: sp.Expr, k: sp.Expr, r: sp.Expr) -> sp.Expr:
+    """(b): Cov of the ReLUs at s_1 = s_2 = 1."""
     u = sp.Symbol("u")
-    integrand = sp.exp(-(h**2 + k**2 - 2 * h * k * sp.sin(u)) / (2 * sp.cos(u) ** 2)) / (2 * sp.pi)
-    x = sp.Symbol("x")
-    by_x = (integrand / sp.cos(u)).subs(sp.cos(u), sp.sqrt(1 - x**2)).subs(sp.sin(u), x)  # dx = cos u du
-    require_zero("T1(b) substitution", sp.simplify(by_x / _density(h, k, x)) - 1)
-    curvature = sp.diff(F2(h, k, r), r)  # of Cov, by (a)
-    require_zero("T1(b) curvature", curvature - by_x.subs(x, r))
-    slope = sp.diff(product(h, k, r), r).subs(r, 0).subs(F2(h, k, 0), _cdf(h) * _cdf(k))
-    require_zero("T1(b) slope at r = 0", slope - _cdf(h) * _cdf(k))
+    exponent = -(h**2 + k**2 - 2 * h * k * sp.sin(u)) / (2 * sp.cos(u) ** 2)
+    integral = sp.Integral((r - sp.sin(u)) * sp.exp(exponent), (u, 0, sp.asin(r)))
+    return r * cdf(h) * cdf(k) + integral / (2 * sp.pi)
 
 
-def _prove_leaky() -> None:
-    """Bilinear in phi = a z + (1 - a) relu, with Cov(z_1, relu(z_2)) = Q_12 Phi(h_2): heat equation with g' = 1."""
-    a, Q, P1, P2, C = sp.symbols("a Q_12 Phi_1 Phi_2 Cov_relu")
-    table = {(0, 0): Q, (0, 1): Q * P2, (1, 0): Q * P1, (1, 1): C}  # 0: z, 1: relu
-    share = (a, 1 - a)
-    total = sum(share[i] * share[j] * table[i, j] for i in (0, 1) for j in (0, 1))
-    require_zero("T1(c)", total - (a**2 * Q + a * (1 - a) * Q * (P1 + P2) + (1 - a) ** 2 * C))
+def _erf_product(b: sp.Expr, c: sp.Expr, v: sp.Expr, w: sp.Expr, Q: sp.Expr) -> sp.Expr:
+    """E erf(z_1) erf(z_2)."""
+    D, E = sp.sqrt(1 + 2 * v), sp.sqrt(1 + 2 * w)
+    orthant = F2(sp.sqrt(2) * b / D, sp.sqrt(2) * c / E, 2 * Q / (D * E))
+    return 4 * orthant - sp.erf(b / D) - sp.erf(c / E) - 1
 
 
-def _prove_square() -> None:
-    """Fourth derivative of the moment generating function."""
-    b, Q, t = matrix("b", 2, 1), symmetric("Q", 2), matrix("t", 2, 1)
+def _given_edge(
+    b: sp.Expr, c: sp.Expr, s: sp.Expr, t: sp.Expr, r: sp.Expr
+) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
+    """z_1 ~ (b, s): its density at 0, and mean and deviation (m, s') of z_2 ~ (c, t) there."""
+    return pdf(b / s) / s, c - r * t * b / s, t * _root(r)
+
+
+def _by_mean(b1: sp.Expr, b2: sp.Expr, s1: sp.Expr, s2: sp.Expr, r: sp.Expr) -> sp.Expr:
+    edge, m, rest = _given_edge(b1, b2, s1, s2, r)
+    edge2, m2, rest2 = _given_edge(b2, b1, s2, s1, r)
+    sides = s2**2 * edge2 * cdf(m2 / rest2) + r * s1 * s2 * edge * cdf(m / rest)
+    return b2 * F2(b1 / s1, b2 / s2, r) + sides
+
+
+def _by_variance(b1: sp.Expr, b2: sp.Expr, s1: sp.Expr, s2: sp.Expr, r: sp.Expr) -> sp.Expr:
+    edge, m, rest = _given_edge(b1, b2, s1, s2, r)
+    return edge * (m * cdf(m / rest) + rest * pdf(m / rest)) / 2
+
+
+def _heat(f: Formulas) -> Iterator[sp.Expr]:
+    """d_Q12 p = d_1 d_2 p, d_Q11 p = d_1^2 p/2 and d_b1 p = -d_1 p, each divided by p."""
+    x, y, b, _, v, _, Q = arguments = sp.symbols("x y b c v w Q")
+    log = sp.expand_log(sp.log(f.density(*arguments)), force=True)
+
+    def of(one: sp.Symbol, two: sp.Symbol | None = None) -> sp.Expr:
+        first = sp.diff(log, one)
+        return first if two is None else first * sp.diff(log, two) + sp.diff(log, one, two)
+
+    for difference in (of(Q) - of(x, y), of(v) - of(x, x) / 2, of(b) + of(x)):
+        yield sp.together(difference).as_numer_denom()[0]
+
+
+def _orthant(f: Formulas) -> Iterator[sp.Expr]:
+    """P(X < h, Y < k): its derivative by h and k is the density, by r too (d_r p = d_1 d_2 p)."""
+    h, k, r = sp.symbols("h k r")
+    below = F2(h, k, r)
+    density = f.density(h, k, 0, 0, 1, 1, r)
+    yield from _by_exponential(sp.diff(below, h, k) - density)
+    yield from _by_exponential(sp.diff(below, r) - density)
+    # Nothing lies below k = -oo.
+    yield sp.limit(sp.diff(below, h).subs(r, 0), k, -sp.oo)
+
+
+def _rectified(f: Formulas) -> Iterator[sp.Expr]:
+    """F(c) = E relu(z - c)^p has the derivative of order p + 1 (-1)^(p + 1) p! density(c), and F(oo) = 0."""
+    b, c, s = sp.symbols("b c s", positive=True)
+    density = pdf((c - b) / s) / s
+    yield sp.diff(f.relu_mean(b - c, s), c, 2) - density
+    yield sp.diff(f.relu_square(b - c, s), c, 3) + 2 * density
+    for moment in (f.relu_mean, f.relu_square):
+        yield sp.limit(moment(-c, sp.S.One), c, sp.oo)
+
+
+def _relu_product(f: Formulas) -> Iterator[sp.Expr]:
+    """dE/dr = P(z_1 > 0, z_2 > 0) = F2, and the product of the means at r = 0."""
+    h, k, r = sp.symbols("h k r")
+    yield from _by_exponential(sp.diff(f.relu_product(h, k, r), r) - F2(h, k, r))
+    start = _independent(f.relu_product(h, k, r).subs(r, 0))
+    yield start - f.relu_mean(h, sp.S.One) * f.relu_mean(k, sp.S.One)
+
+
+def _independent(expression: sp.Expr) -> sp.Expr:
+    """F2 at r = 0."""
+    return expression.replace(F2, lambda x, y, _: cdf(x) * cdf(y))
+
+
+def _relu_covariance(f: Formulas) -> Iterator[sp.Expr]:
+    """Cov is 0 at r = 0, its derivative by r is F2, so its second the density; as the integral's are."""
+    h, k, r = sp.symbols("h k r")
+    cov = f.relu_covariance(h, k, r)
+    yield from _by_exponential(sp.diff(cov, r, 2).doit() - sp.diff(F2(h, k, r), r))
+    yield sp.diff(cov, r).subs(r, 0).doit() - _independent(F2(h, k, 0))
+    yield cov.subs(r, 0).doit()
+
+
+def _leaky(f: Formulas) -> sp.Expr:
+    """phi = a z + (1 - a) relu, and E[z_1 | z_2] = b_1 + Q_12 (z_2 - b_2)/s_2^2: Cov(z_1, relu(z_2)) is
+    Q_12/s_2^2 (E relu(z_2)^2 - b_2 E relu(z_2))."""
+    a, Q, C = sp.symbols("a Q_12 Cov_relu")
+    b, s = sp.symbols("b1:3"), sp.symbols("s1:3")
+    mixed = [Q / t**2 * (f.relu_square(c, t) - c * f.relu_mean(c, t)) for c, t in zip(b, s, strict=True)]
+    total = a**2 * Q + a * (1 - a) * (mixed[0] + mixed[1]) + (1 - a) ** 2 * C
+    return total - f.leaky_covariance(a, Q, b[0] / s[0], b[1] / s[1], C)
+
+
+def _square(f: Formulas) -> Iterator[sp.Expr]:
+    """Derivatives of the moment generating function."""
+    b, Q, t = matrix("b", 2, 1), symmetric_matrix("Q", 2), matrix("t", 2, 1)
     generating = sp.exp((b.T * t)[0] + (t.T * Q * t)[0] / 2)
     zero = {t[0]: 0, t[1]: 0}
-    both = sp.diff(generating, t[0], 2, t[1], 2).subs(zero)
-    means = [b[i] ** 2 + Q[i, i] for i in (0, 1)]
+    means = [f.square_mean(b[i], Q[i, i]) for i in (0, 1)]
     for i in (0, 1):
-        require_zero("T1(d) mean", sp.diff(generating, t[i], 2).subs(zero) - means[i])
-    require_zero("T1(d)", both - means[0] * means[1] - (4 * b[0] * b[1] * Q[0, 1] + 2 * Q[0, 1] ** 2))
+        yield sp.diff(generating, t[i], 2).subs(zero) - means[i]
+    both = sp.diff(generating, t[0], 2, t[1], 2).subs(zero)
+    yield both - means[0] * means[1] - f.square_covariance(b[0], b[1], Q[0, 1])
 
 
-def _prove_erf(gain: Callable[[sp.Expr], sp.Expr]) -> None:
+def _erf(f: Formulas) -> Iterator[sp.Expr]:
     """The mean solves the heat equation in (b, s^2) from erf(b); the product solves that in Q_12 from the means'."""
     b, c = sp.symbols("b c", real=True)
     (v, w), Q = sp.symbols("v w", positive=True), sp.Symbol("Q_12")
-    mean = sp.erf(b / sp.sqrt(gain(v)))
-    require_zero("T1(e) heat", sp.simplify(sp.diff(mean, v) - sp.diff(mean, b, 2) / 2))
-    require_zero("T1(e) start", mean.subs(v, 0) - sp.erf(b))
-    D1, D2 = sp.sqrt(gain(v)), sp.sqrt(gain(w))
-    orthant = F2(sp.sqrt(2) * b / D1, sp.sqrt(2) * c / D2, 2 * Q / (D1 * D2))
-    both = 4 * orthant - sp.erf(b / D1) - sp.erf(c / D2) - 1
-    require_zero("T1(e) product", sp.simplify(sp.diff(both, Q) / sp.diff(both, b, c)) - 1)
-    independent = both.subs(Q, 0).replace(F2, lambda x, y, _: _cdf(x) * _cdf(y))
-    require_zero("T1(e) independent", independent - sp.erf(b / D1) * sp.erf(c / D2))
+    mean = f.erf_mean(b, v)
+    yield from _by_exponential(sp.diff(mean, v) - sp.diff(mean, b, 2) / 2)
+    yield mean.subs(v, 0) - sp.erf(b)
+    both = f.erf_product(b, c, v, w, Q)
+    yield from _by_exponential(sp.diff(both, Q) - sp.diff(both, b, c))
+    yield _independent(both.subs(Q, 0)) - mean * f.erf_mean(c, w)
 
 
-def _prove_derivatives() -> None:
-    """(f) for ReLU, from (a) by the chain rule through h, k, r; dG/dQ_12 = F2 is (a)'s slope."""
-    b1, b2, r_ = sp.symbols("b_1 b_2 r")
-    s1, s2 = sp.symbols("s_1 s_2")
-    q_ = sp.sqrt(1 - r_**2)
-    Q12 = r_ * s1 * s2
-    G = s1 * s2 * _product(b1 / s1, b2 / s2, r_)
-    orthant = F2(b1 / s1, b2 / s2, r_)
-
-    def delta(b: sp.Expr, c: sp.Expr, s: sp.Expr, t: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
-        m, rest = c - Q12 * b / s**2, t * q_
-        return _pdf(b / s) / s, m, rest
-
-    edge, m, rest = delta(b1, b2, s1, s2)
-    edge2, m2, rest2 = delta(b2, b1, s2, s1)
-    by_b = b2 * orthant + s2**2 * edge2 * _cdf(m2 / rest2) + Q12 * edge * _cdf(m / rest)
-    require_zero("T1(f) dG/db_1", _by_exponential(sp.diff(G, b1) - by_b))
-    # At fixed Q_12: dr/ds_1 = -r/s_1, and d/dQ_11 = d/ds_1 / (2 s_1).
-    by_Q = (sp.diff(G, s1) - r_ / s1 * sp.diff(G, r_)) / (2 * s1)
-    hinge = m * _cdf(m / rest) + rest * _pdf(m / rest)
-    require_zero("T1(f) dG/dQ_11", _by_exponential(by_Q - edge * hinge / 2))
+def _derivatives(f: Formulas) -> Iterator[sp.Expr]:
+    """Of G = s_1 s_2 E relu relu by the chain rule; at fixed Q_12 is dr/ds_1 = -r/s_1, and d/dQ_11 = d/ds_1/(2 s_1)."""
+    b1, b2, s1, s2, r = arguments = sp.symbols("b_1 b_2 s_1 s_2 r")
+    # Means in units of their deviations, once the derivatives are taken: shorter exponents.
+    units = {b1: h * s1, b2: k * s2}
+    G = s1 * s2 * f.relu_product(b1 / s1, b2 / s2, r)
+    by_r = sp.diff(G, r)
+    by_s = sp.diff(G, s1) - r / s1 * s1 * s2 * f.by_covariance(*arguments)
+    for found, claim in (
+        (sp.diff(G, b1), f.by_mean),
+        (by_r / (s1 * s2), f.by_covariance),
+        (by_s / (2 * s1), f.by_variance),
+    ):
+        yield from _by_exponential((found - claim(*arguments)).subs(units))
 
 
-def _by_exponential(expression: sp.Expr) -> sp.Matrix:
+def _by_exponential(expression: sp.Expr) -> list[sp.Expr]:
     """The coefficient of each distinct exponential, all of which must vanish; simplify alone does not merge them."""
     coefficients: dict[sp.Expr, sp.Expr] = {}
     for term in sp.Add.make_args(sp.expand_mul(expression)):
-        exponentials = [factor for factor in sp.Mul.make_args(term) if isinstance(factor, sp.exp)]
-        exponent = sp.cancel(sum(e.args[0] for e in exponentials))
-        rest = term / sp.Mul(*exponentials)
+        factors = sp.Mul.make_args(term)
+        exponent = sp.cancel(sum(x.args[0] for x in factors if isinstance(x, sp.exp)))
+        rest = sp.Mul(*(x for x in factors if not isinstance(x, sp.exp)))
         coefficients[exponent] = coefficients.get(exponent, 0) + rest
-    return sp.Matrix([sp.simplify(c) for c in coefficients.values()])
+    # `left_over` would expand the fractions before it simplifies.
+    return [c if abs(at_a_point(c) or 0) > 1e-20 else sp.simplify(c) for c in coefficients.values()]
 
 
-def _prove_gradient(m: int, d: int) -> None:
-    """dL/dW = b_bar mu^T + 2 Q_bar W Sigma, for L = <b_bar, b> + <Q_bar, Q>, the linear part of any loss."""
-    W, mu, second = matrix("W", m, d), matrix("mu", d, 1), symmetric("S", d)
-    b_bar, Q_bar = matrix("beta", m, 1), symmetric("kappa", m)
-    b, Q = W * mu, W * second * W.T
-    loss = sum(b_bar[j] * b[j] for j in range(m)) + sum(
-        Q_bar[j, i] * Q[j, i] for j in range(m) for i in range(m)
-    )
-    require_zero(f"T1(f) gradient at {m, d}", gradient(loss, W) - (b_bar * mu.T + 2 * Q_bar * W * second))
+def _gradient(f: Formulas) -> words.Words:
+    """L = <beta, b> + <kappa, Q> is the linear part of any loss of b = W mu and Q = W Sigma W^T."""
+    W, mu, S = words.letter("W", "m", "d"), words.letter("mu", "d", "1"), words.symmetric("Sigma", "d")
+    beta, kappa = words.letter("beta", "m", "1"), words.symmetric("kappa", "m")
+    loss = words.tr(beta.T @ W @ mu) + words.tr(kappa @ W @ S @ W.T)
+    return words.gradient(loss, W) - f.gradient(beta, mu, kappa, W, S)
 
 
-def _prove_kernels() -> None:
-    """F2 at the origin is 1/4 + asin(r)/(2 pi): its derivative by r is the density there, its value at 0 is 1/4."""
+def _gradient_by_entries(f: Formulas, m: int, d: int) -> sp.Matrix:
+    W, mu, S = matrix("W", m, d), matrix("mu", d, 1), symmetric_matrix("S", d)
+    beta, kappa = matrix("beta", m, 1), symmetric_matrix("kappa", m)
+    b, Q = W * mu, W * S * W.T
+    loss = sum(beta[j] * b[j] for j in range(m))
+    loss += sum(kappa[j, i] * Q[j, i] for j in range(m) for i in range(m))
+    return gradient(loss, W) - f.gradient(beta, mu, kappa, W, S)
+
+
+def _kernels(f: Formulas) -> Iterator[sp.Expr]:
+    """F2(0, 0, r) is the integral of its derivative, from 1/4 at r = 0."""
+    r, v, w, Q = sp.symbols("r v w Q_12")
     corner = sp.Rational(1, 4) + sp.asin(r) / (2 * sp.pi)
-    require_zero("T1(g) corner", sp.diff(corner, r) - _density(sp.Integer(0), sp.Integer(0), r))
-    relu = _product(sp.Integer(0), sp.Integer(0), r).subs(F2(0, 0, r), corner)
-    kernel = (q + r * (sp.pi - sp.acos(r))) / (2 * sp.pi)
-    require_zero("T1(g) arc-cosine", (relu - kernel).rewrite(sp.asin))
-    require_zero("T1(g) arc-sine", 4 * corner - 1 - 2 / sp.pi * sp.asin(r))
+    zero = sp.S.Zero
+    yield sp.diff(corner, r) - F2(zero, zero, r).fdiff(3)
+
+    def at_corner(expression: sp.Expr) -> sp.Expr:
+        return expression.replace(F2, lambda x, y, rho: corner.subs(r, rho))
+
+    relu = at_corner(f.relu_product(zero, zero, r))
+    yield (relu - f.arc_cosine(r)).rewrite(sp.asin)
+    yield at_corner(f.erf_product(zero, zero, v, w, Q)) - f.arc_sine(Q, v, w)
+
+
+b, s, h, k, r, a, v, w, Q12, C = sp.symbols("b s h k r a v w Q_12 Cov_relu")
+z1, z2, b1, b2, s1, s2, h1, h2 = sp.symbols("z_1 z_2 b_1 b_2 s_1 s_2 h_1 h_2")
+m, d = sp.symbols("m d", integer=True, positive=True)
+beta, kappa, mu = sp.MatrixSymbol("beta", m, 1), sp.MatrixSymbol("kappa", m, m), sp.MatrixSymbol("mu", d, 1)
+W, Sigma = sp.MatrixSymbol("W", m, d), sp.MatrixSymbol("Sigma", d, d)
+
+MEAN = Formula(
+    lambda b, s: b * cdf(b / s) + s * pdf(b / s), (b, s), "E relu(z)", r"\mathbb{E}\,\mathrm{relu}(z)"
+)
+SQUARE = Formula(
+    lambda b, s: (b**2 + s**2) * cdf(b / s) + b * s * pdf(b / s),
+    (b, s),
+    "E relu(z)^2",
+    r"\mathbb{E}\,\mathrm{relu}(z)^2",
+)
+FALSE_MEAN = {"relu_mean": lambda b, s: b * cdf(b / s) + 2 * s * pdf(b / s)}
+FALSE_SQUARE = {"relu_square": lambda b, s: (b**2 + s**2) * cdf(b / s)}
+FALSE_PRODUCT = {"relu_product": lambda h, k, r: (h * k + r) * F2(h, k, r)}
+FALSE_ERF_PRODUCT = {
+    "erf_product": lambda b, c, v, w, Q: (
+        4 * F2(b / sp.sqrt(1 + 2 * v), c / sp.sqrt(1 + 2 * w), 2 * Q)
+        - sp.erf(b / sp.sqrt(1 + 2 * v))
+        - sp.erf(c / sp.sqrt(1 + 2 * w))
+        - 1
+    )
+}
+FALSE_GRADIENT = {"gradient": lambda beta, mu, kappa, W, S: beta @ mu.T + kappa @ W @ S}
+
+THEOREM = Theorem(
+    id="T1",
+    subject="kinematics",
+    assumptions=(
+        "z is Gaussian within a class",
+        "phi is ReLU, leaky ReLU, square, erf or the identity (its own formula each)",
+        "the loss sees h through its mean and covariance (gradient)",
+    ),
+    formulas=Formulas(
+        density=Formula(_density, (z1, z2, b1, b2, v, w, Q12), "p", "p"),
+        relu_mean=MEAN,
+        relu_square=SQUARE,
+        relu_product=Formula(
+            _product,
+            (h1, h2, r),
+            "E relu(z_1) relu(z_2)/(s_1 s_2)",
+            r"\frac{\mathbb{E}\,\mathrm{relu}(z_1)\,\mathrm{relu}(z_2)}{s_1 s_2}",
+        ),
+        relu_covariance=Formula(
+            _price, (h1, h2, r), "Cov(relu(z_1), relu(z_2))/(s_1 s_2)", r"\frac{\mathrm{Cov}}{s_1 s_2}"
+        ),
+        leaky_covariance=Formula(
+            lambda a, Q, h, k, C: a**2 * Q + a * (1 - a) * Q * (cdf(h) + cdf(k)) + (1 - a) ** 2 * C,
+            (a, Q12, h1, h2, C),
+            "Cov",
+            r"\mathrm{Cov}",
+        ),
+        square_mean=Formula(lambda b, v: b**2 + v, (b, v), "E z^2", r"\mathbb{E}\,z^2"),
+        square_covariance=Formula(
+            lambda b, c, Q: 4 * b * c * Q + 2 * Q**2,
+            (b1, b2, Q12),
+            "Cov(z_1^2, z_2^2)",
+            r"\mathrm{Cov}(z_1^2, z_2^2)",
+        ),
+        erf_mean=Formula(
+            lambda b, v: sp.erf(b / sp.sqrt(1 + 2 * v)), (b, v), "E erf(z)", r"\mathbb{E}\,\mathrm{erf}(z)"
+        ),
+        erf_product=Formula(
+            _erf_product,
+            (b1, b2, v, w, Q12),
+            "E erf(z_1) erf(z_2)",
+            r"\mathbb{E}\,\mathrm{erf}(z_1)\,\mathrm{erf}(z_2)",
+        ),
+        by_mean=Formula(_by_mean, (b1, b2, s1, s2, r), "dG/db_1", r"\frac{\partial G}{\partial b_1}"),
+        by_covariance=Formula(
+            lambda b1, b2, s1, s2, r: F2(b1 / s1, b2 / s2, r),
+            (b1, b2, s1, s2, r),
+            "dG/dQ_12",
+            r"\frac{\partial G}{\partial Q_{12}}",
+        ),
+        by_variance=Formula(
+            _by_variance, (b1, b2, s1, s2, r), "dG/dQ_11", r"\frac{\partial G}{\partial Q_{11}}"
+        ),
+        gradient=Formula(
+            lambda beta, mu, kappa, W, S: beta @ mu.T + 2 * kappa @ W @ S,
+            (beta, mu, kappa, W, Sigma),
+            "dL/dW",
+            r"\frac{\partial L}{\partial W}",
+        ),
+        arc_cosine=Formula(
+            lambda r: (sp.sqrt((1 - r) * (1 + r)) + r * (sp.pi - sp.acos(r))) / (2 * sp.pi),
+            (r,),
+            "E relu(z_1) relu(z_2)/(s_1 s_2)",
+            r"\frac{\mathbb{E}\,\mathrm{relu}(z_1)\,\mathrm{relu}(z_2)}{s_1 s_2}",
+        ),
+        arc_sine=Formula(
+            lambda Q, v, w: 2 / sp.pi * sp.asin(2 * Q / (sp.sqrt(1 + 2 * v) * sp.sqrt(1 + 2 * w))),
+            (Q12, v, w),
+            "E erf(z_1) erf(z_2)",
+            r"\mathbb{E}\,\mathrm{erf}(z_1)\,\mathrm{erf}(z_2)",
+        ),
+    ),
+    claims=(
+        Claim(
+            "the density {density} of z with variances v, w obeys dp/dQ_12 = d^2 p/dz_1 dz_2, "
+            "dp/dQ_11 = d^2 p/dz_1^2/2 and dp/db_1 = -dp/dz_1",
+            ("heat", "orthant"),
+        ),
+        Claim(
+            "so for G = E phi(z_1) phi(z_2), phi of at most exponential growth: dG/db_1 = E phi'(z_1) phi(z_2), "
+            "dG/dQ_12 = E phi'(z_1) phi'(z_2), dG/dQ_11 = E phi''(z_1) phi(z_2)/2",
+            ("heat",),
+            "the integration by parts (Price 1958)",
+        ),
+        Claim("ReLU: {relu_mean}, {relu_square}", ("rectified",)),
+        Claim(
+            "{relu_product}, F2 = P(X < h_1, Y < h_2) at correlation r", ("orthant", "rectified", "product")
+        ),
+        Claim("without cancellation {relu_covariance}", ("orthant", "covariance")),
+        Claim("leaky slope a: {leaky_covariance}", ("leaky",)),
+        Claim("square: {square_mean}, {square_covariance}", ("square",)),
+        Claim("erf: {erf_mean}, {erf_product}", ("orthant", "erf")),
+        Claim("ReLU: {by_mean}, {by_covariance}, {by_variance}", ("product", "derivatives")),
+        Claim(
+            "any loss of b = W mu and Q = W Sigma W^T whose gradients by them are beta and kappa: {gradient}",
+            ("gradient", "gradient by entries"),
+        ),
+        Claim("zero means: {arc_cosine} for ReLU, {arc_sine} for erf", ("product", "erf", "kernels")),
+    ),
+    steps=(
+        Step(
+            "heat",
+            "from the density of z: its derivatives by mean and covariance are derivatives by z",
+            _heat,
+            {
+                "density": lambda x, y, b, c, v, w, Q: (
+                    sp.exp(
+                        -(w * (x - b) ** 2 - 2 * Q * (x - b) * (y - c) + v * (y - c) ** 2) / (v * w - Q**2)
+                    )
+                    / (2 * sp.pi * sp.sqrt(v * w - Q**2))
+                )
+            },
+            "b and Q",
+        ),
+        Step(
+            "orthant",
+            "from the density: F2, known by its derivatives, is its integral below h and k",
+            _orthant,
+            {"density": lambda x, y, b, c, v, w, Q: 2 * _density(x, y, b, c, v, w, Q)},
+            "h, k and r",
+        ),
+        Step(
+            "rectified",
+            "from the density: E relu(z - c) and E relu(z - c)^2, differentiated by c until it is left",
+            _rectified,
+            FALSE_MEAN | FALSE_SQUARE,
+            "b and s",
+        ),
+        Step(
+            "product",
+            "from dE/dr = P(z_1 > 0, z_2 > 0) and the means at r = 0",
+            _relu_product,
+            FALSE_PRODUCT | FALSE_MEAN,
+            "h, k and r",
+        ),
+        Step(
+            "covariance",
+            "from dCov/dr = F2 and Cov = 0 at r = 0: the integral, differentiated twice",
+            _relu_covariance,
+            {"relu_covariance": lambda h, k, r: 2 * r * cdf(h) * cdf(k) + _price(h, k, r)},
+            "h, k and r",
+        ),
+        Step(
+            "leaky",
+            "from phi = a z + (1 - a) relu, and z_1 given z_2",
+            _leaky,
+            {"leaky_covariance": lambda a, Q, h, k, C: a**2 * Q + (1 - a) ** 2 * C} | FALSE_SQUARE,
+            "b and Q",
+        ),
+        Step(
+            "square",
+            "from the moment generating function, differentiated four times",
+            _square,
+            {
+                "square_mean": lambda b, v: b**2 + 2 * v,
+                "square_covariance": lambda b, c, Q: 4 * b * c * Q + Q**2,
+            },
+            "b and Q",
+        ),
+        Step(
+            "erf",
+            "from the heat equations: in (b, s^2) from erf(b), and in Q_12 from the product of the means",
+            _erf,
+            {"erf_mean": lambda b, v: sp.erf(b / sp.sqrt(1 + v))} | FALSE_ERF_PRODUCT,
+            "b and Q",
+        ),
+        Step(
+            "derivatives",
+            "from E relu relu by the chain rule through h, k and r",
+            _derivatives,
+            {
+                "by_mean": lambda b1, b2, s1, s2, r: b2 * F2(b1 / s1, b2 / s2, r),
+                "by_covariance": lambda b1, b2, s1, s2, r: 2 * F2(b1 / s1, b2 / s2, r),
+                "by_variance": lambda b1, b2, s1, s2, r: 2 * _by_variance(b1, b2, s1, s2, r),
+            },
+            "b and Q",
+        ),
+        Step(
+            "gradient",
+            "from the linear part of any loss of (b, Q), as a trace: its gradient by W",
+            _gradient,
+            FALSE_GRADIENT,
+        ),
+        Step(
+            "gradient by entries",
+            "a second time, entry by entry",
+            _gradient_by_entries,
+            FALSE_GRADIENT,
+            "(m, d)",
+            ((1, 2), (2, 2), (2, 3)),
+        ),
+        Step(
+            "kernels",
+            "from F2(0, 0, r), the integral of the density at the origin: both products at zero means",
+            _kernels,
+            {
+                "arc_cosine": lambda r: (sp.sqrt(1 - r**2) + r * sp.acos(r)) / (2 * sp.pi),
+                "arc_sine": lambda Q, v, w: 2 / sp.pi * sp.asin(Q / (sp.sqrt(1 + v) * sp.sqrt(1 + w))),
+            },
+            "Q",
+        ),
+    ),
+)
+
+prove, statement = THEOREM.prove, THEOREM.statement
