@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import runpy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def feature_batches(
     *,
     of: str = "output",
     reduce: str = "mean",
-) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+) -> Generator[tuple[dict[str, Tensor], Tensor], None, None]:
     """Features (n, d) of each of the layers and labels (n,), for each batch of the loader, on the model's device.
 
     The model runs in evaluation mode without gradients; its mode is restored and the hooks removed at the end, also
