@@ -1,6 +1,6 @@
 """The record behind paper_figs/erosion_on_images.py: T8 on scikit-learn's digits.
 
-    python benchmarks/erosion_on_images.py --out paper_figs/recorded/erosion_on_images.json
+    python benchmarks/erosion_on_images.py --out paper_figs/gallery/recorded/erosion_on_images.json
 
 First the images themselves (16 principal components and a constant), linear and ReLU, at two weight decays; then
 ReLU on points at orthonormal means, and with growing shares of the images' noise around them. Half a minute.

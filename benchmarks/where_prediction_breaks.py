@@ -1,6 +1,6 @@
 """Where T13's prediction breaks, and why: errors over settings, one varied at a time, and over n and R together.
 
-    python benchmarks/where_prediction_breaks.py --out paper_figs/recorded/where_prediction_breaks.json
+    python benchmarks/where_prediction_breaks.py --out paper_figs/gallery/recorded/where_prediction_breaks.json
 
 8 principal components, width 8, 400 steps, R = 4 and 10,000 images, unless varied; each repeat has other samples and
 another start (empirical/prediction/limits.py). The control has width 16: at width 8 some starts lie where courses part,

@@ -1,8 +1,8 @@
 """Hidden classes along training on coarse CIFAR-10, drawn from a recorded run.
 
 Record again:  make cifar, then
-               cp runs/cifar_labels-coarse/recovery.json paper_figs/recorded/cifar.json
-               cp runs/cifar_labels-coarse/moments.safetensors paper_figs/recorded/cifar_moments.safetensors
+               cp runs/cifar_labels-coarse/recovery.json paper_figs/gallery/recorded/cifar.json
+               cp runs/cifar_labels-coarse/moments.safetensors paper_figs/gallery/recorded/cifar_moments.safetensors
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from finegrain.sims.plotting import PAGE, PALETTE, paper_style
 
 TITLE = "CIFAR-10 along training"
 CLAIM = "trained on coarse labels alone, a network sorts CIFAR-10's hidden classes along the way"
-RECORD = Path(__file__).parent / "recorded" / "cifar.json"
+RECORD = Path(__file__).parent / "gallery" / "recorded" / "cifar.json"
 WAYS = {"k-means": "plain k-means", "guided-k-means": "guided k-means", "guided-mixture": "guided mixture"}
 OBSERVED = {
     "fine_share": "share of within-class variance\nthat is fine structure",

@@ -2,7 +2,7 @@
 
 Record again:  finegrain train configs/gpu_resnet18.toml --data images:PATH --device cuda
                finegrain recover configs/gpu_resnet18.toml --data images:PATH --device cuda
-               cp runs/gpu_resnet18_labels-coarse_seed-0/recovery.json paper_figs/recorded/cifar_resnet18.json
+               cp runs/gpu_resnet18_labels-coarse_seed-0/recovery.json paper_figs/gallery/recorded/cifar_resnet18.json
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["draw"]  # a figure has TITLE, CLAIM, compute and draw
 
 TITLE = "CIFAR-10 along training, ResNet-18"
 CLAIM = "what plain k-means recovers of a ResNet-18 along its training is what T10 says of its means and covariances"
-RECORD = Path(__file__).parent / "recorded" / "cifar_resnet18.json"
+RECORD = Path(__file__).parent / "gallery" / "recorded" / "cifar_resnet18.json"
 
 
 def compute(jobs: int, seed: int) -> dict[str, Any]:

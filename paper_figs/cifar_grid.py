@@ -2,7 +2,7 @@
 
 Record again:  finegrain train configs/cifar_grid.toml --data images:PATH
                finegrain recover configs/cifar_grid.toml --data images:PATH --glance \\
-                   --json paper_figs/recorded/cifar_grid.json
+                   --json paper_figs/gallery/recorded/cifar_grid.json
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from finegrain.sims.plotting import PAGE, paper_style
 
 TITLE = "CIFAR-10 over learning rate and weight decay"
 CLAIM = "how much of the hidden classes survives, over learning rate and weight decay"
-RECORD = Path(__file__).parent / "recorded" / "cifar_grid.json"
+RECORD = Path(__file__).parent / "gallery" / "recorded" / "cifar_grid.json"
 VIEW = "mirrored and shifted"
 FOUND = {  # titles, and which row of a run's recovery each shows
     "plain k-means, last stage: matched": {"method": "k-means", "stages": "last", "view": VIEW},

@@ -2,7 +2,7 @@
 
 Record again:  finegrain train configs/NAME.toml --data images:PATH
                finegrain recover configs/NAME.toml --data images:PATH --glance --images 50000 \\
-                   --json paper_figs/recorded/RECORD
+                   --json paper_figs/gallery/recorded/RECORD
                NAME and RECORD: cifar_seeds and cifar_seeds.json, gpu_speed and cifar_gpu_speed.json, gpu_resnet18 and
                cifar_gpu_resnet18.json; cifar_fine.json has the run of configs/cifar.toml on fine labels. Of the two GPU
                recipes not every run was made: docs/results/cifar.md names those that were
@@ -25,7 +25,7 @@ CLAIM = (
     "a mixture fitted where theory says to look gives, in three networks, within a point what a probe taught the ten "
     "classes gives; plain k-means falls short, in some by far"
 )
-RECORDED = Path(__file__).parent / "recorded"
+RECORDED = Path(__file__).parent / "gallery" / "recorded"
 NETWORKS = {  # label: records
     "speed, width 32\n24 epochs": ("cifar_seeds.json", "cifar_fine.json"),
     "speed, width 128\n40 epochs": ("cifar_gpu_speed.json",),

@@ -19,7 +19,7 @@ from finegrain.theory.moments import Moments
 
 TITLE = "CIFAR-10 at the end of training"
 CLAIM = "after training on coarse labels, fine classes are still apart inside their coarse class"
-FOLDER = Path(__file__).parent / "recorded"
+FOLDER = Path(__file__).parent / "gallery" / "recorded"
 
 
 def compute(jobs: int, seed: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """T8 on real images, drawn from a recorded run.
 
-Record again:  python benchmarks/erosion_on_images.py --out paper_figs/recorded/erosion_on_images.json
+Record again:  python benchmarks/erosion_on_images.py --out paper_figs/gallery/recorded/erosion_on_images.json
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from finegrain.sims.plotting import PAGE, PALETTE, paper_style
 
 TITLE = "Erosion on images"
 CLAIM = "off the classifier a linear network forgets digits at lambda; a ReLU network keeps them apart"
-RECORD = Path(__file__).parent / "recorded" / "erosion_on_images.json"
+RECORD = Path(__file__).parent / "gallery" / "recorded" / "erosion_on_images.json"
 
 
 def compute(jobs: int, seed: int) -> dict[str, Any]:

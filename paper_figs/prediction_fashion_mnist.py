@@ -1,7 +1,7 @@
 """T13 on Fashion-MNIST, drawn from a recorded run: the data set is not embedded, its numbers are.
 
 Record again:  finegrain predict --data fashion-mnist --components 4 --out runs/fashion-mnist
-               cp runs/fashion-mnist/prediction.json paper_figs/recorded/prediction_fashion_mnist.json
+               cp runs/fashion-mnist/prediction.json paper_figs/gallery/recorded/prediction_fashion_mnist.json
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from finegrain.empirical.prediction.figure import draw as draw_rows
 
 TITLE = "Fashion-MNIST: predicted against observed"
 CLAIM = "on Fashion-MNIST, theory with four Gaussians a class predicts fine_share and NC1 of the network within 3 %"
-RECORD = Path(__file__).parent / "recorded" / "prediction_fashion_mnist.json"
+RECORD = Path(__file__).parent / "gallery" / "recorded" / "prediction_fashion_mnist.json"
 
 
 def compute(jobs: int, seed: int) -> dict[str, Any]:

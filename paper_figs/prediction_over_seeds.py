@@ -19,7 +19,7 @@ from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
 
 TITLE = "Error of the prediction, over starts"
 CLAIM = "the error of T13's prediction falls with the number of Gaussians a class, over starts"
-FOLDER = Path(__file__).parent / "recorded"
+FOLDER = Path(__file__).parent / "gallery" / "recorded"
 RECORDS = {
     "Fashion-MNIST": FOLDER / "prediction_over_seeds_fashion_mnist.json",
     "CIFAR-10 pixels": FOLDER / "prediction_over_seeds_cifar.json",

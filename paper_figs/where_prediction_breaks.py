@@ -1,6 +1,6 @@
 """Where T13's prediction breaks, and why, drawn from a recorded run.
 
-Record again:  python benchmarks/where_prediction_breaks.py --out paper_figs/recorded/where_prediction_breaks.json
+Record again:  python benchmarks/where_prediction_breaks.py --out paper_figs/gallery/recorded/where_prediction_breaks.json
 
 The error of fine_share at the end, median and quartiles over repeats. Upper row: against one setting at a time. Lower
 row: against n, for images and for their Gaussian control, and against R.
@@ -23,7 +23,7 @@ from finegrain.theory.tools.arrays import Array
 
 TITLE = "Where the prediction breaks"
 CLAIM = "T13's error falls with n where classes are Gaussian; where they are not it stays, and falls with R"
-RECORD = Path(__file__).parent / "recorded" / "where_prediction_breaks.json"
+RECORD = Path(__file__).parent / "gallery" / "recorded" / "where_prediction_breaks.json"
 SETTINGS = {"width": "width", "steps": "steps of training", "scale": "initial scale", "weight_decay": "λ"}
 MEASURED = ("fine_share", "nc1_trace_ratio_coarse")
 

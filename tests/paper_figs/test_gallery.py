@@ -116,6 +116,24 @@ def test_only_numbers_beyond_rounding_count_as_changes(tmp_path, monkeypatch):
     assert changes.changes(moved | {"seed": 1}) == []
 
 
+def test_a_number_in_which_rounding_is_amplified_has_a_tolerance_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(changes, "COMMITTED", tmp_path / "numbers.json")
+    records = [{"name": name, "seed": 0, "numbers": {"a": 1.0, "b": 1.0}} for name in ("toy", "trained")]
+    changes.accept(records)
+    monkeypatch.setattr(changes, "AMPLIFIED", {("trained", "a"): (1e-4, 0.0)})
+    moved = [record | {"numbers": {"a": 1.0 + 1e-5, "b": 1.0 + 1e-5}} for record in records]
+    found = {record["name"]: [change.key for change in changes.changes(record)] for record in moved}
+    assert found == {"toy": ["a", "b"], "trained": ["b"]}
+    beyond = records[1] | {"numbers": {"a": 1.0 + 1e-3, "b": 1.0}}
+    assert [change.key for change in changes.changes(beyond)] == ["a"]
+
+
+def test_every_tolerance_is_of_numbers_that_a_figure_has():
+    known = changes.committed()
+    for name, path in changes.AMPLIFIED:
+        assert any(key.startswith(path) for key in known[name])
+
+
 def test_accepting_some_figures_keeps_the_numbers_of_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(changes, "COMMITTED", tmp_path / "numbers.json")
     changes.accept([{"name": "one", "seed": 0, "numbers": {"a": 1.0}}])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,7 +124,7 @@ def test_a_resumed_run_repeats_the_unbroken_one_bit_for_bit(tmp_path):
 
 KILLED = """
 import sys
-sys.path.insert(0, "tests/sims/population")
+sys.path[:0] = sys.argv[2:]
 from test_flow import long_run
 print("ready", flush=True)
 long_run(sys.argv[1])
@@ -137,7 +138,9 @@ def long_run(folder):
 
 def test_a_killed_flow_resumes_to_the_same_bits(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path / "killed")], stdout=subprocess.PIPE, env=dict(os.environ)
+        [sys.executable, "-c", KILLED, str(tmp_path / "killed"), str(Path(__file__).parent)],
+        stdout=subprocess.PIPE,
+        env=dict(os.environ),
     )
     assert process.stdout.readline() == b"ready\n"
     time.sleep(0.15)
