@@ -1,6 +1,6 @@
 """Where T13's prediction breaks, and why, drawn from a recorded run.
 
-Record again:  python benchmarks/where_prediction_breaks.py --out paper_figs/gallery/recorded/where_prediction_breaks.json
+Record again:  python benchmarks/where_prediction_breaks.py --out RECORD
 
 The error of fine_share at the end, median and quartiles over repeats. Upper row: against one setting at a time. Lower
 row: against n, for images and for their Gaussian control, and against R.
