@@ -145,7 +145,9 @@ def _advance(problem: Problem, layers: list[Array], span: float, rtol: float) ->
         return -np.concatenate([g.ravel() for g in gradients(problem, split(flat))[1]])
 
     sizes = [np.broadcast_to(np.linalg.norm(x, axis=1, keepdims=True), x.shape) for x in layers[:-1]]
-    sizes.append(np.broadcast_to(np.linalg.norm(layers[-1], axis=0), shapes[-1]))
+    columns = np.linalg.norm(layers[-1], axis=0)
+    # Output weights that start at zero grow with their neuron.
+    sizes.append(np.broadcast_to(np.where(columns > 0, columns, sizes[-1][:, 0]), shapes[-1]))
     size = np.concatenate([s.ravel() for s in sizes])
     start = np.concatenate([x.ravel() for x in layers])
     # A neuron at zero stays there; any positive tolerance does.

@@ -101,6 +101,32 @@ def test_gaussian_points_have_their_means_and_noise():
         np.testing.assert_allclose(x[labels == c].std(axis=0), 0.5, rtol=4 / np.sqrt(8000))
 
 
+def test_matching_points_have_the_moments_of_each_fine_class():
+    rng = np.random.default_rng(0)
+    means, weights = rng.standard_normal((2, 3)), np.array([0.25, 0.75])
+    roots = rng.standard_normal((2, 3, 2))
+    covariances = roots @ roots.swapaxes(1, 2)
+    points, each, labels = plain.matching_points(means, covariances, weights)
+    for c in range(2):
+        mine = labels == c
+        centred = points[mine] - means[c]
+        assert each[mine].sum() == pytest.approx(weights[c])
+        np.testing.assert_allclose(each[mine] @ centred, 0, atol=1e-14)
+        np.testing.assert_allclose(
+            (centred.T * each[mine]) @ centred, weights[c] * covariances[c], atol=1e-14
+        )
+
+
+def test_output_weights_that_start_at_zero_take_the_tolerance_of_their_neuron(monkeypatch):
+    """With a tolerance of their own, near 0, the first steps overflow and the rest are thousands."""
+    calls, gradients = [], plain.gradients
+    monkeypatch.setattr(plain, "gradients", lambda *a: (calls.append(None), gradients(*a))[1])
+    problem = plain.Problem(np.eye(2), np.array([[1.0], [-1.0]]), activation="identity")
+    A = plain.flow(problem, [0.1 * np.eye(2), np.zeros((1, 2))], [1.0])[1]
+    assert A[-1][0, 0] > 0.01
+    assert len(calls) < 300
+
+
 def test_it_knows_nothing_of_the_theory_or_of_the_exact_flows():
     tree = ast.parse(Path(plain.__file__).read_text())
     imported = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}

@@ -32,9 +32,10 @@ with eps. For generic G the deflated directions turn as training goes on, away f
 in paper_figs/finite_samples.py); with P_F(t) in their place (a) is exact.
 tests/theory/theorems/test_finite_samples.py keeps the counterexamples.
 
-Proved, at the sizes listed: the invariant and the remainder of (a); that the flow keeps (b)'s subspaces; that the
-state of (c) is at rest, and is ridge. Only observed: that the flow of (c) ends there and that the remainder dies (the
-rate of `predict_rate` is that of the linearised flow).
+Proved at every size: (a), for any differentiable loss; that the flow keeps (b)'s subspaces, hence that F's rows lie in
+range(X Y^T); that the state of (c) is at rest, and is ridge, with one root kappa. All but the root a second time,
+entry by entry, at the sizes listed. Only observed: that F's rows span that range; that the flow of (c) ends there and
+that the remainder dies (the rate of `predict_rate` is that of the linearised flow).
 
 Source: linear networks as a factored nuclear norm, Srebro, Rennie & Jaakkola (2004); (c) is group-lasso stationarity,
 here read as a self-consistent ridge. (a), (b): this project, T12. NC1 that depends on the samples is also in Tirer,
@@ -43,7 +44,7 @@ Huang & Niles-Weed (2023) (features near a given input) and Wu & Mondelli (2025)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 import sympy as sp
@@ -51,50 +52,25 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from finegrain.theory.theorems import rewriting, words
+from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem
 from finegrain.theory.theorems.symbolic import (
-    Theorem,
-    gradient,
+    UnknownLoss,
+    along,
+    descent,
     matrix,
     penalty,
-    require_zero,
     squared_loss,
     symmetric,
 )
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.arrays import Array
 
-THEOREM = Theorem(
-    id="T12",
-    subject="finite samples",
-    statement="the remainder's Gram is eps^2 e^{-2 lambda t} times G deflated by F's rows; the fit, a self-made ridge",
-    assumptions=(
-        "linear network",
-        "start A = 0, W^T W = eps^2 I, so m >= d (the remainder)",
-        "the same lambda on both layers",
-        "G commutes with the label projector (deflation known in advance)",
-        "residuals stay in the row space of Y, as with the squared loss (the same)",
-        "squared loss, scalar targets (the ridge)",
-        "0 < lambda < ||X y||/n (the ridge)",
-    ),
-    sizes="(a) (K, d) = (1,2), (1,3), (2,3); (b) (rank, rest, m, K) = (1,1,2,1), (1,2,3,1), (2,1,3,2); (c) d = 1, 2, 3",
-    latex=(
-        r"H_r^\top H_r = \varepsilon^2 e^{-2 \lambda t}\, X^\top (I - P_F) X",
-        r"\hat y = \tfrac{G}{n} \bigl(\tfrac{G}{n} + \kappa\bigr)^{-1} y, \quad \kappa = \lambda/|b|",
-        r"\kappa^2\, \tfrac{1}{n}\, y^\top \bigl(\tfrac{G}{n} + \kappa\bigr)^{-1} \tfrac{G}{n}"
-        r" \bigl(\tfrac{G}{n} + \kappa\bigr)^{-1} y = \lambda^2",
-        r"\operatorname{std}(h \mid \text{class}) = \operatorname{std}(\hat y \mid \text{class}) / \sqrt{|b|}",
-    ),
-)
-
-REMAINDER_SIZES = ((1, 2), (1, 3), (2, 3))
-COMMUTING_SIZES = ((1, 1, 2, 1), (1, 2, 3, 1), (2, 1, 3, 2))
-
 
 def predict_remainder(X: Array, F: Array, eps: float, weight_decay: float, t: float) -> Array:
     """H_r^T H_r (n, n) at time t, from X (d, n) and F(t) = A W (K, d), not 0."""
     rows = _row_basis(F)
     deflated = X - rows.T @ (rows @ X)
-    return eps**2 * np.exp(-2 * weight_decay * t) * deflated.T @ deflated
+    return THEOREM.formulas.remainder.number(deflated, eps, weight_decay, t)
 
 
 def predict_commuting_remainder(X: Array, Y: Array, eps: float, weight_decay: float, t: float) -> Array:
@@ -136,8 +112,8 @@ def predict_fit(gram: ArrayLike, y: ArrayLike, weight_decay: float) -> tuple[Arr
     G, target = np.asarray(gram, dtype=np.float64), np.asarray(y, dtype=np.float64)
     kappa = predict_penalty(G, target, weight_decay)
     n = target.size
-    fit = (G / n) @ np.linalg.solve(G / n + kappa * np.eye(n), target)
-    return fit, weight_decay / kappa
+    f, inverse = THEOREM.formulas, np.linalg.inv(G / n + kappa * np.eye(n))
+    return f.fit.number(G / n, inverse, target[:, None])[:, 0], float(f.size.number(weight_decay, kappa))
 
 
 def predict_scatter(gram: ArrayLike, y: ArrayLike, labels: ArrayLike, weight_decay: float) -> float:
@@ -147,7 +123,7 @@ def predict_scatter(gram: ArrayLike, y: ArrayLike, labels: ArrayLike, weight_dec
     residual = fit.copy()
     for k in np.unique(classes):
         residual[classes == k] -= fit[classes == k].mean()
-    return float(np.sqrt(np.mean(residual**2) / b))
+    return float(THEOREM.formulas.scatter.number(np.sqrt(np.mean(residual**2)), b))
 
 
 def predict_rate(X: ArrayLike, y: ArrayLike, weight_decay: float) -> float:
@@ -176,57 +152,76 @@ def _spectrum(gram: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
     return values, (vectors.T @ target) ** 2 / target.size
 
 
-Claim = Callable[[sp.Matrix, sp.Matrix], sp.Matrix]
+def _letters() -> tuple[words.Words, words.Words]:
+    return words.letter("W", "m", "d"), words.letter("A", "K", "m")
 
 
-def residuals(
-    invariant: Callable[..., words.Words] | None = None,
-    decay: Callable[[sp.Expr], sp.Expr] | None = None,
-    kappa: Callable[[sp.Expr, sp.Expr], sp.Expr] | None = None,
-) -> dict[str, words.Words]:
-    """(a), (b) and the rest point of (c) at every size (words.py): what is left of each.
+def _decay_rate(f: Formulas, lam: sp.Expr) -> sp.Expr:
+    """d ln decay/dt."""
+    t = sp.Symbol("t")
+    return sp.diff(f.decay(lam, t), t) / f.decay(lam, t)
 
-    invariant: the claimed (W, A) -> what decays at 2 lambda and is c^2 I for the start of (a).
-    decay: the claimed lambda -> rate of A W_v and of W_u^T W_v, beside their coupling.
-    kappa: the claimed (lambda, |A|^2) -> penalty of the ridge. Defaults: the theorem's own.
+
+def _invariant(f: Formulas) -> Iterator[words.Words | sp.Expr]:
+    """Any loss of F; and at the start W W^T = eps^2 I where the columns of W lie, A = 0."""
+    lam, eps = sp.symbols("lambda epsilon")
+    W, A = _letters()
+    loss = words.any_loss(A @ W, words.letter("R", "K", "d")) + words.penalty(lam, W, A)
+    imbalance = f.imbalance(W, A)
+    yield words.rate(imbalance, words.flow(loss, W, A)) - _decay_rate(f, lam) * imbalance
+    isometric = rewriting.rules((W @ W.T, eps**2))
+    yield rewriting.under(f.imbalance(W, words.zero("K", "m")), isometric) - eps**2 * words.identity("m")
+    yield f.decay(lam, 0) - 1
+
+
+def _invariant_entries(f: Formulas, K: int, d: int) -> sp.Matrix:
+    """An unknown function of all entries of F; in range W(0) the width is d."""
+    lam = sp.Symbol("lambda")
+    W, A = matrix("W", d, d), matrix("A", K, d)
+    velocity = descent(UnknownLoss(*(A * W)) + penalty(lam, W, A), W, A)
+    imbalance = f.imbalance(W, A)
+    return along(velocity, imbalance) - _decay_rate(f, lam) * imbalance
+
+
+def _remainder(f: Formulas) -> Iterator[words.Words]:
+    """In range W(0), where the imbalance is c^2 I, which gives W W^T, and W is invertible: W_r = (I - A^+ A) W.
+
+    W_r F^T = 0, so W_r = W_r Q with Q = I - P_F; and F Q = 0 leaves c^2 Q of Q W_r^T W_r Q.
     """
-    invariant = invariant or (lambda W, A: W @ W.T - A.T @ A)
-    decay = decay or (lambda lam: 2 * lam)
-    kappa = kappa or (lambda lam, norm2: lam / norm2)
-    return {
-        **_remainder_residuals(invariant),
-        "(b) range(X Y^T) is invariant": _range_residual(),
-        **_commuting_residuals("squared", decay),
-        **_commuting_residuals("any", decay),
-        **_ridge_residuals(kappa),
-    }
+    lam, t, eps = sp.symbols("lambda t epsilon")
+    W, A, inverse = words.letter("W", "d", "d"), words.letter("A", "K", "d"), words.letter("W^-1", "d", "d")
+    X, Q = words.letter("X", "d", "n"), words.symmetric("Q", "d")
+    pseudo, penrose = rewriting.pseudo_inverse("A^+", A)
+    given = rewriting.rules(*penrose, (A @ W @ Q, 0), (pseudo.T @ W @ Q, 0), (Q @ Q, Q), (inverse @ W, 1))
+    second = eps**2 * f.decay(lam, t) * words.identity("d") + W @ W.T - f.imbalance(W, A)
+    outside = words.identity("d") - pseudo @ A
+    yield rewriting.under(outside @ second @ A.T, given)
+    # W^T W = W^{-1} (W W^T) W.
+    gram = inverse @ second @ W - W.T @ pseudo @ A @ W
+    yield rewriting.under(X.T @ Q @ gram @ Q @ X - f.remainder(Q @ X, eps, lam, t), given)
 
 
-def _remainder_residuals(invariant: Callable[..., words.Words]) -> dict[str, words.Words]:
-    """I - A^+ A takes W W^T = A^T A + c^2 I to c^2 (I - A^+ A) and to nothing that F sees."""
-    lam, c = sp.symbols("lambda c")
-    W, A, F_slope = words.letter("W", "m", "d"), words.letter("A", "K", "m"), words.letter("R", "K", "d")
-    inverse, penrose = rewriting.pseudo_inverse("A^+", A)
-    velocity = words.flow(words.any_loss(A @ W, F_slope) + words.penalty(lam, W, A), W, A)
-    second = c**2 * words.identity("m") - invariant(words.zero("m", "d"), A)
-    outside = words.identity("m") - inverse @ A
-    left = {
-        "(a) invariant": words.rate(invariant(W, A), velocity) + 2 * lam * invariant(W, A),
-        "(a) remainder": outside @ second @ outside.T - c**2 * outside,
-        "(a) remainder and F": outside @ second @ A.T,
-    }
-    return {name: rewriting.under(residual, rewriting.rules(*penrose)) for name, residual in left.items()}
+def _remainder_entries(f: Formulas, K: int, d: int) -> Iterator[sp.Matrix]:
+    """W W^T from the imbalance; W_r W_r^T is c^2 times a projector, W_r F^T = 0. A rotation makes A triangular."""
+    c, W = sp.Symbol("c"), matrix("W", d, d)
+    A = sp.Matrix(K, d, lambda i, j: sp.Symbol(f"A_{i}{j}") if j <= i else 0)
+    second = c**2 * sp.eye(d) + W * W.T - f.imbalance(W, A)
+    outside = sp.eye(d) - A.T * (A * A.T).inv() * A
+    yield (outside * second * outside.T - c**2 * outside).applyfunc(sp.cancel)
+    yield (outside * second * A.T).applyfunc(sp.cancel)
 
 
-def _range_residual() -> words.Words:
+def _rows(f: Formulas) -> Iterator[words.Words]:
     """E an orthonormal basis of Y's rows. G commutes with E E^T, so G E = G E E^T E = E (E^T G E) = E B: then
-    X X^T (X E) = (X E) B."""
+    X X^T (X E) = (X E) B, and range(X Y^T) is invariant. There the flow keeps A W_v and W_u^T W_v at 0."""
     X, E, B = words.letter("X", "d", "n"), words.letter("E", "n", "q"), words.symmetric("B", "q")
     commuting = rewriting.rules((E.T @ E, 1), (X.T @ X @ E, E @ B))
-    return rewriting.under(X @ X.T @ X @ E - X @ E @ B, commuting)
+    yield rewriting.under(X @ X.T @ X @ E - X @ E @ B, commuting)
+    yield from _kept(f, "squared")
+    yield from _kept(f, "any")
 
 
-def _commuting_residuals(loss: str, decay: Callable[[sp.Expr], sp.Expr]) -> dict[str, words.Words]:
+def _kept(f: Formulas, loss: str) -> Iterator[words.Words]:
     """W = u E^T + v G^T, E a basis of range(X Y^T): A v and u^T v fall at 2 lambda and are otherwise moved by
     themselves alone, so that they stay 0. What moves them is `slope` on E and `slope_v` on G."""
     lam = sp.Symbol("lambda")
@@ -240,78 +235,16 @@ def _commuting_residuals(loss: str, decay: Callable[[sp.Expr], sp.Expr]) -> dict
     slope, slope_v = (A @ u @ P - M_u, A @ v @ Q) if loss == "squared" else (R, words.zero("K", "v"))
     velocity = words.flow(data + words.penalty(lam, u, v, A), u, v, A)
     output, overlap = A @ v, u.T @ v
-    moved = {
-        "A W_v": (output, slope @ overlap + slope_v @ v.T @ v + A @ A.T @ slope_v),
-        "overlap": (overlap, slope.T @ output + u.T @ A.T @ slope_v),
-    }
     given = rewriting.rules(*blocks, (second, E @ P @ E.T + G @ Q @ G.T), (cross, M_u @ E.T), (S, R @ E.T))
-    return {
-        f"(b) {name}, {loss} loss": rewriting.under(
-            words.rate(part, velocity) + decay(lam) * part + back, given
-        )
-        for name, (part, back) in moved.items()
-    }
+    for part, back in (
+        (output, slope @ overlap + slope_v @ v.T @ v + A @ A.T @ slope_v),
+        (overlap, slope.T @ output + u.T @ A.T @ slope_v),
+    ):
+        yield rewriting.under(words.rate(part, velocity) - _decay_rate(f, lam) * part + back, given)
 
 
-def _ridge_residuals(kappa: Callable[[sp.Expr, sp.Expr], sp.Expr]) -> dict[str, words.Words]:
-    """W = r w^T, A = alpha r^T with unit r, and F = alpha w^T a ridge, F (Sigma + kappa) = M: W is at rest, and A up
-    to its difference in norm from W."""
-    lam, alpha = sp.symbols("lambda alpha")
-    W, A = words.letter("W", "m", "d"), words.letter("A", "1", "m")
-    second, cross = words.symmetric("Sigma", "d"), words.letter("M", "1", "d")
-    r, w = words.letter("r", "m", "1"), words.letter("w", "d", "1")
-    loss = words.squared_loss(A @ W, second, cross) + words.penalty(lam, W, A)
-    F = alpha * w.T
-    ridge = F @ second + kappa(lam, alpha**2) * F
-    here = rewriting.rules((r.T @ r, 1), (W, r @ w.T), (A, alpha * r.T), (cross, ridge))
-    unbalance = alpha**2 * words.identity("1") - w.T @ w
-    return {
-        "(c) W at rest": rewriting.under(words.gradient(loss, W), here),
-        "(c) A at rest": rewriting.under(words.gradient(loss, A) - lam / alpha * unbalance @ r.T, here),
-    }
-
-
-def prove(invariant: Claim | None = None) -> None:
-    """(a) from what any loss's flow keeps, (b) from the squared loss's flow, (c) at its rest point.
-
-    invariant: the claimed (W, A) -> matrix that only decays; W W^T - A^T A by default.
-    """
-    invariant = invariant or (lambda W, A: W * W.T - A.T * A)
-    for K, d in REMAINDER_SIZES:
-        _prove_invariant(invariant, K, d)
-        _prove_remainder(invariant, K, d)
-    for size in COMMUTING_SIZES:
-        _prove_commuting(*size)
-    for d in (1, 2, 3):
-        _prove_ridge(d)
-
-
-def _prove_invariant(invariant: Claim, K: int, d: int) -> None:
-    """Any differentiable loss acts through R = dL/dF; in range W(0) the width is d."""
-    lam, dt = sp.symbols("lambda dt")
-    W, A, R = matrix("W", d, d), matrix("A", K, d), matrix("R", K, d)
-    F = A * W
-    loss = sum(R[k, a] * F[k, a] for k in range(K) for a in range(d)) + penalty(lam, W, A)
-    moved = invariant(W - dt * gradient(loss, W), A - dt * gradient(loss, A))
-    derivative = moved.applyfunc(lambda entry: sp.diff(entry, dt).subs(dt, 0))
-    require_zero(f"T12(a) invariant at {K, d}", derivative + 2 * lam * invariant(W, A))
-
-
-def _prove_remainder(invariant: Claim, K: int, d: int) -> None:
-    """W_r W_r^T = c^2 (I - P_A) and W_r F^T = 0, from W W^T = A^T A + c^2 I; A is lower triangular, by a rotation."""
-    c = sp.Symbol("c")
-    A = sp.Matrix(K, d, lambda i, j: sp.Symbol(f"A_{i}{j}") if j <= i else 0)
-    second = c**2 * sp.eye(d) - invariant(sp.zeros(d), A)
-    outside = sp.eye(d) - A.T * (A * A.T).inv() * A
-    at = f"T12(a) remainder at {K, d}"
-    require_zero(at, (outside * second * outside.T - c**2 * outside).applyfunc(sp.cancel))
-    require_zero(f"{at}: F", (outside * second * A.T).applyfunc(sp.cancel))
-
-
-def _prove_commuting(seen: int, unseen: int, m: int, K: int) -> None:
-    """G Y^T = Y^T B makes range(X Y^T) invariant under Sigma = X X^T/n: Sigma X Y^T = X Y^T B/n. In a basis that lists
-    it first, A W_v and W_u^T W_v stay 0 if they start at 0: their derivatives are combinations of themselves, for the
-    squared loss and for any dL/dF = [R, 0]. So F = [A W_u, 0]."""
+def _rows_entries(f: Formulas, seen: int, unseen: int, m: int, K: int) -> Iterator[sp.Matrix]:
+    """In a basis that lists range(X Y^T) first; the squared loss, and any with dL/dF = [R, 0]."""
     lam = sp.Symbol("lambda")
     W, A = matrix("W", m, seen + unseen), matrix("A", K, m)
     S_u, S_v = symmetric("P", seen), symmetric("Q", unseen)
@@ -319,39 +252,212 @@ def _prove_commuting(seen: int, unseen: int, m: int, K: int) -> None:
     u, v = W[:, :seen], W[:, seen:]
     output, overlap = A * v, u.T * v
     squared = squared_loss(A * W, sp.diag(S_u, S_v), sp.Matrix.hstack(M, sp.zeros(K, unseen)))
-    linear = sum(r * f for r, f in zip(R, A * u, strict=True))
-    for name, data, slope, slope_v in (
-        ("squared", squared, A * u * S_u - M, output * S_v),
-        ("any", linear, R, sp.zeros(K, unseen)),
+    linear = sum(r * y for r, y in zip(R, A * u, strict=True))
+    for data, slope, slope_v in (
+        (squared, A * u * S_u - M, output * S_v),
+        (linear, R, sp.zeros(K, unseen)),
     ):
-        loss = data + penalty(lam, W, A)
-        dW, dA = -gradient(loss, W), -gradient(loss, A)
-        at = f"T12(b), {name} loss, at {seen, unseen, m, K}"
-        d_output = dA * v + A * dW[:, seen:]
-        back = slope * overlap + slope_v * v.T * v + A * A.T * slope_v
-        require_zero(f"{at}: A W_v", d_output + 2 * lam * output + back)
-        d_overlap = dW[:, :seen].T * v + u.T * dW[:, seen:]
-        back = slope.T * output + u.T * A.T * slope_v
-        require_zero(f"{at}: overlap", d_overlap + 2 * lam * overlap + back)
+        velocity, rate = descent(data + penalty(lam, W, A), W, A), _decay_rate(f, lam)
+        yield (
+            along(velocity, output) - rate * output + slope * overlap + slope_v * v.T * v + A * A.T * slope_v
+        )
+        yield along(velocity, overlap) - rate * overlap + slope.T * output + u.T * A.T * slope_v
 
 
-def _prove_ridge(d: int) -> None:
+def _ridge(f: Formulas) -> Iterator[words.Words]:
+    """P is (X^T X/n + kappa)^{-1} and theta = X P y/n; W = r theta^T/alpha, A = alpha r^T with a unit vector r: W is
+    at rest, and A up to its difference in norm from W. Then the fit, its norm and the scatter of h."""
+    lam, alpha, n, kappa = sp.symbols("lambda alpha n kappa", positive=True)
+    (kappa,) = sp.solve(f.size(lam, kappa) - alpha**2, kappa)
+    W, A = words.letter("W", "m", "d"), words.letter("A", "1", "m")
+    X, P, y = words.letter("X", "d", "n"), words.symmetric("P", "n"), words.letter("y", "n", "1")
+    r, S = words.letter("r", "m", "1"), 1 / n * X.T @ X
+    theta = 1 / n * X @ P @ y
+    loss = words.squared_loss(A @ W, 1 / n * X @ X.T, 1 / n * y.T @ X.T) + words.penalty(lam, W, A)
+    inverse = (X.T @ X @ P, n * words.identity("n") - n * kappa * P)
+    here = rewriting.rules((r.T @ r, 1), (W, 1 / alpha * r @ theta.T), (A, alpha * r.T), inverse)
+    unbalance = alpha**2 * words.identity("1") - 1 / alpha**2 * theta.T @ theta
+    fit = f.fit(S, P, y)
+    for residual in (
+        words.gradient(loss, W),
+        words.gradient(loss, A) - lam / alpha * unbalance @ r.T,
+        (A @ W @ X).T - fit,
+        theta.T @ theta - f.norm2(S, P, y, n),
+        (W @ X).T @ W @ X - f.scatter(1, alpha**2) ** 2 * fit @ fit.T,
+    ):
+        yield rewriting.under(residual, here)
+
+
+def _ridge_entries(f: Formulas, d: int) -> Iterator[sp.Matrix]:
     """In the eigenbasis of Sigma: W = r w^T, A = alpha r^T with w_i = alpha M_i/(alpha^2 s_i + lambda) is at rest if
-    ||w|| = alpha; F = alpha w is then ridge with penalty lambda/alpha^2, and ||F|| = alpha^2 = b."""
-    lam, alpha = sp.symbols("lambda alpha")
-    s = sp.symbols(f"s1:{d + 1}")
-    w = sp.symbols(f"w1:{d + 1}")
-    angle = sp.Symbol("angle")
-    r = sp.Matrix([sp.cos(angle), sp.sin(angle)])
+    ||w|| = alpha; F = alpha w is then ridge with its penalty, and ||F|| = alpha^2 = b."""
+    lam, alpha, kappa = sp.symbols("lambda alpha kappa")
+    (kappa,) = sp.solve(f.size(lam, kappa) - alpha**2, kappa)
+    s, w = sp.symbols(f"s1:{d + 1}"), sp.Matrix([sp.symbols(f"w1:{d + 1}")])
+    # Any unit vector: the flow is invariant under rotations of h.
+    r = sp.Matrix([3, 4]) / 5
     M = sp.Matrix([[w[i] * (alpha**2 * s[i] + lam) / alpha for i in range(d)]])
     W, A = matrix("W", 2, d), matrix("A", 1, 2)
-    loss = squared_loss(A * W, sp.diag(*s), M) + penalty(lam, W, A)
-    point_W, point_A = r * sp.Matrix([w]), alpha * r.T
-    here = dict(zip([*W, *A], [*point_W, *point_A], strict=True))
-    at = f"T12(c) rest at d = {d}"
-    require_zero(f"{at}: W", gradient(loss, W).subs(here))
-    unbalance = alpha**2 - sum(x**2 for x in w)
-    require_zero(f"{at}: A", gradient(loss, A).subs(here) - lam / alpha * unbalance * r.T)
-    kappa = lam / alpha**2
-    ridge = sp.Matrix([[M[i] / (s[i] + kappa) for i in range(d)]])
-    require_zero(f"{at}: ridge", alpha * sp.Matrix([w]) - ridge)
+    velocity = descent(squared_loss(A * W, sp.diag(*s), M) + penalty(lam, W, A), W, A)
+    here = dict(zip([*W, *A], [*(r * w), *(alpha * r.T)], strict=True))
+    at_W, at_A = (x.applyfunc(lambda entry: velocity[entry].xreplace(here)) for x in (W, A))
+    yield at_W
+    yield at_A + lam / alpha * (alpha**2 - w.dot(w)) * r.T
+    yield alpha * w - sp.Matrix([[M[i] / (s[i] + kappa) for i in range(d)]])
+
+
+def _root(f: Formulas) -> Iterator[sp.Expr | sp.logic.boolalg.Boolean]:
+    """(kappa ||theta||)^2, eigenvector by eigenvector of G/n, rises from 0 to s (q . y)^2/n, that of (||X y||/n)^2."""
+    s, y, kappa = sp.symbols("s y kappa", positive=True)
+    S, P, target = (sp.Matrix([x]) for x in (s, 1 / (s + kappa), y))
+    part = kappa**2 * f.norm2(S, P, target, 1)[0]
+    yield sp.Gt(sp.together(sp.diff(part, kappa)), 0)
+    yield part.subs(kappa, 0)
+    yield sp.limit(part, kappa, sp.oo) - s * y**2
+
+
+# What is false: a sum for the difference, half the rates, another penalty, a fit without its gram.
+SUM = {"imbalance": lambda W, A: W @ W.T + A.T @ A}
+HALF = {"decay": lambda lam, t: sp.exp(-lam * t)}
+TWICE_W = {"imbalance": lambda W, A: 2 * W @ W.T - A.T @ A}
+OTHER_SIZE = {"size": lambda lam, kappa: 2 * lam / kappa}
+SHAPES = ((1, 2), (1, 3), (2, 3))
+
+m, d, n, K = sp.symbols("m d n K", integer=True, positive=True)
+W, A = sp.MatrixSymbol("W", m, d), sp.MatrixSymbol("A", K, m)
+S, P, y = sp.MatrixSymbol("S", n, n), sp.MatrixSymbol("P", n, n), sp.MatrixSymbol("y", n, 1)
+lam, t, eps, kappa, spread, b = sp.symbols("lambda t epsilon kappa s b")
+
+THEOREM = Theorem(
+    id="T12",
+    subject="finite samples",
+    assumptions=(
+        "linear network",
+        "start A = 0, W^T W = eps^2 I, so m >= d (the remainder)",
+        "the same lambda on both layers",
+        "G commutes with the label projector (deflation known in advance)",
+        "residuals stay in the row space of Y, as with the squared loss (the same)",
+        "squared loss, scalar targets (the ridge)",
+        "0 < lambda < ||X y||/n (the ridge)",
+    ),
+    formulas=Formulas(
+        imbalance=Formula(lambda W, A: W @ W.T - A.T @ A, (W, A)),
+        decay=Formula(lambda lam, t: sp.exp(-2 * lam * t), (lam, t)),
+        remainder=Formula(
+            lambda Z, eps, lam, t: eps**2 * sp.exp(-2 * lam * t) * Z.T @ Z,
+            (sp.MatrixSymbol("Z", d, n), eps, lam, t),
+            "H_r^T H_r",
+            r"H_r^\top H_r",
+        ),
+        fit=Formula(lambda S, P, y: S @ P @ y, (S, P, y), "yhat", r"\hat y"),
+        norm2=Formula(
+            lambda S, P, y, n: 1 / sp.sympify(n) * y.T @ P @ S @ P @ y,
+            (S, P, y, sp.Symbol("n")),
+            "||theta||^2",
+            r"\|\theta\|^2",
+        ),
+        size=Formula(lambda lam, kappa: lam / kappa, (lam, kappa), "b", "b"),
+        scatter=Formula(
+            lambda spread, b: spread / sp.sqrt(b),
+            (spread, b),
+            "std(h | class)",
+            r"\mathrm{std}(h \mid \text{class})",
+        ),
+    ),
+    claims=(
+        Claim(
+            "(a) any loss, in range W(0): {imbalance} is eps^2 I times {decay}",
+            ("invariant", "invariant by entries"),
+        ),
+        Claim("(a) with Z = (I - P_F) X: {remainder}", ("invariant", "remainder", "remainder by entries")),
+        Claim(
+            "(b) where G commutes with the label projector and residuals stay in Y's row space, the rows of F stay in "
+            "range(X Y^T)",
+            ("rows", "rows by entries"),
+        ),
+        Claim("(b) and span it, as long as rank F = rank X Y^T: then (I - P_F) X is known before training"),
+        Claim(
+            "(c) with S = G/n, P = (S + kappa)^-1: a rest point has {fit}, and {size} is its ||theta||, {norm2}",
+            ("ridge", "ridge by entries"),
+        ),
+        Claim(
+            "(c) kappa ||theta|| rises with kappa from 0 to ||X y||/n, by {norm2}: one root below critical",
+            ("root", "ridge"),
+        ),
+        Claim("(c) h is on one ray there, and {scatter} with s that of yhat", ("ridge",)),
+        Claim("(c) the flow ends there, at the rate of the linearised flow, and the remainder dies"),
+    ),
+    steps=(
+        Step(
+            "invariant",
+            "from a loss of which only the gradient by F has a name: the imbalance, and its start",
+            _invariant,
+            SUM | HALF,
+        ),
+        Step(
+            "invariant by entries",
+            "a second time, from an unknown function of all entries of F",
+            _invariant_entries,
+            SUM | HALF,
+            "(K, d)",
+            SHAPES,
+        ),
+        Step(
+            "remainder",
+            "from the imbalance c^2 I and Penrose's conditions for A, W invertible in range W(0)",
+            _remainder,
+            TWICE_W | HALF | {"remainder": lambda Z, eps, lam, t: eps * sp.exp(-2 * lam * t) * Z.T @ Z},
+        ),
+        Step(
+            "remainder by entries",
+            "a second time, entry by entry: W_r W_r^T is c^2 times a projector, and W_r F^T = 0",
+            _remainder_entries,
+            TWICE_W,
+            "(K, d)",
+            SHAPES,
+        ),
+        Step(
+            "rows",
+            "from G E = E B, and the flow of both kinds of loss: what would leave range(X Y^T) decays from 0",
+            _rows,
+            HALF,
+        ),
+        Step(
+            "rows by entries",
+            "the flow a second time, entry by entry",
+            _rows_entries,
+            HALF,
+            "(rank, rest, m, K)",
+            ((1, 1, 2, 1), (1, 2, 3, 1), (2, 1, 3, 2)),
+        ),
+        Step(
+            "ridge",
+            "from the squared loss as a trace: both layers at rest, the fit, its norm, the Gram matrix of h",
+            _ridge,
+            OTHER_SIZE
+            | {
+                "fit": lambda S, P, y: P @ y,
+                "norm2": lambda S, P, y, n: y.T @ P @ S @ P @ y,
+                "scatter": lambda spread, b: spread / b,
+            },
+            "(m, d, n)",
+        ),
+        Step(
+            "ridge by entries",
+            "a second time, entry by entry, in the eigenbasis of X X^T/n",
+            _ridge_entries,
+            OTHER_SIZE,
+            "d",
+            (1, 2, 3),
+        ),
+        Step(
+            "root",
+            "kappa ||theta|| along each eigenvector of G/n: its derivative, its ends",
+            _root,
+            {"norm2": lambda S, P, y, n: y.T @ P @ P @ y},
+            "n",
+        ),
+    ),
+)
+
+prove, statement = THEOREM.prove, THEOREM.statement

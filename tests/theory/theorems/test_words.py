@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from finegrain.theory.theorems import (
     active_sets,
     depth,
-    finite_samples,
     rewriting,
     where_to_look,
     words,
@@ -287,16 +286,6 @@ def test_only_words_are_added_and_multiplied(operation):
 
 # False ingredients of each theorem's residuals.
 FALSE = {
-    finite_samples: {
-        "a plus sign": {"invariant": lambda W, A: W @ W.T + A.T @ A},
-        "twice A": {"invariant": lambda W, A: W @ W.T - 2 * A.T @ A},
-        "W alone": {"invariant": lambda W, A: W @ W.T},
-        "a constant more": {"invariant": lambda W, A: W @ W.T - A.T @ A + words.identity("m")},
-        "half the decay": {"decay": lambda lam: lam},
-        "no decay": {"decay": lambda lam: 0},
-        "penalty lambda": {"kappa": lambda lam, norm2: lam},
-        "penalty of 1/|A|^4": {"kappa": lambda lam, norm2: lam / norm2**2},
-    },
     depth: {
         "one rate": {"rate": lambda layer, lam: lam},
         "twice l": {"rate": lambda layer, lam: 2 * layer * lam},
