@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finegrain.theory.theorems import (
-    active_sets,
     collapse_of_scale,
     depth,
     finite_samples,
@@ -343,11 +342,6 @@ FALSE = {
         "no gap": {"gap": lambda seen, z: 0 * z},
         "twice the gap": {"gap": lambda seen, z: 2 * seen.T @ z @ seen},
         "a loss": {"gap": lambda seen, z: -1 * seen.T @ z @ seen},
-    },
-    active_sets: {
-        "all gates open": {"claim": lambda D, x, g: x.T @ g},
-        "the other sign": {"claim": lambda D, x, g: -(x.T @ D @ g)},
-        "gates twice": {"claim": lambda D, x, g: x.T @ D @ D @ g},
     },
 }
 CASES = [pytest.param(m, marks=getattr(pytest.mark, m.THEOREM.id), id=m.THEOREM.id) for m in FALSE]
