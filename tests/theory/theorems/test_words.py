@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from finegrain.theory.theorems import (
     collapse_of_scale,
-    depth,
     finite_samples,
     invisible_subspace,
     rewriting,
@@ -318,17 +317,6 @@ FALSE = {
         "no decay": {"decay": lambda lam: 0},
         "penalty lambda": {"kappa": lambda lam, norm2: lam},
         "penalty of 1/|A|^4": {"kappa": lambda lam, norm2: lam / norm2**2},
-    },
-    depth: {
-        "one rate": {"rate": lambda layer, lam: lam},
-        "twice l": {"rate": lambda layer, lam: 2 * layer * lam},
-        "l squared": {"rate": lambda layer, lam: layer**2 * lam},
-        "without the Hessian": {"velocity": lambda W, A, H, S, lam: -(A.T @ A @ W @ S) - lam * W},
-        "without the covariance": {"velocity": lambda W, A, H, S, lam: -(A.T @ H @ A @ W) - lam * W},
-        "twice the force": {"velocity": lambda W, A, H, S, lam: -2 * A.T @ H @ A @ W @ S - lam * W},
-        "half the balance": {"balance": lambda lam: lam},
-        "a balance for ever": {"balance": lambda lam: 0},
-        "twice the balance": {"balance": lambda lam: 4 * lam},
     },
     where_to_look: {
         "half the leak": {"inside": lambda s, lam, gram: s / 2 * gram + lam * words.identity("K")},
