@@ -342,7 +342,7 @@ THEOREM = Theorem(
             _aligned_by_entries,
             SEPARATION | REMAINDER,
             "(L, visible, invisible)",
-            ((2, 1, 2), (3, 1, 1), (3, 2, 1), (4, 1, 1)),
+            ((2, 1, 2), (3, 1, 1), (4, 1, 1)),
         ),
         Step(
             "balance",
