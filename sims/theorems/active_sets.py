@@ -1,6 +1,7 @@
 """T19 observed: neurons of a ReLU network beside z_j(0) U_s(t), with the U_s integrated from Gram matrices alone.
 
-The observed flow knows nothing of active sets: SciPy's RK45 on m (d + K) weights, while no gate changes.
+The observed flow knows nothing of active sets: RK45 on m (d + K) weights, while no gate changes. `verify` trains
+plainly, on the bare loss with autograd gradients; `course` takes the exact gradient of a mixture.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ SETTINGS = (
     ("logistic", 0.0, 0.02),
     ("cross-entropy", 0.3, 0.1),
 )
+
+STEPS = "3 times the change when RK45's tolerance is 10 times coarser, and rounding"
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,25 +150,58 @@ def own_gates(
     return mixture, scale * W, scale * (signs * np.linalg.norm(W, axis=1))[None]
 
 
+def wide_margins(rng: np.random.Generator, loss: str, width: int) -> tuple[Mixture, Array, Array, Array]:
+    """As `random_problem`, with every |w_j . x_i| between .5 and 1 so that gates stay as they are for a while."""
+    coarse = 2 if loss == "logistic" else 3
+    means = np.eye(2 * coarse) + 0.3 * rng.standard_normal((2 * coarse, 2 * coarse))
+    mixture = Mixture.from_means(
+        means, np.repeat(np.arange(coarse), 2), weights=rng.dirichlet(np.full(2 * coarse, 5.0))
+    )
+    targets = targets_for(mixture, loss)
+    margins = rng.choice([-1.0, 1.0], (width, len(means))) * rng.uniform(0.5, 1, (width, len(means)))
+    W0: Array = np.linalg.solve(means, margins.T).T.astype(np.float64)
+    return mixture, targets, W0, 0.2 * rng.standard_normal((targets.shape[1], width))
+
+
 def verify(seed: int) -> list[Comparison]:
-    """Every neuron's path, and the squared norm of the outputs, in four settings."""
+    """||f||^2 and the largest coordinate of a neuron, by plain training, while no gate changes, in four settings."""
     rows = []
-    for index, (loss, closed, weight_decay) in enumerate(SETTINGS):
+    for index, (loss, closed, decay) in enumerate(SETTINGS):
         rng = np.random.default_rng([seed, 19, index])
-        mixture, targets, W0, A0 = random_problem(
-            rng, loss=loss, dim=int(rng.integers(2, 6)), width=24, subclasses=2, scale=0.7
+        options = {"activation": "leaky_relu", "slope": closed, "loss": loss, "weight_decay": decay}
+        mixture, targets, W0, A0 = wide_margins(rng, loss, width=8)
+        problem = bare(mixture, targets, **options)
+        end = quiet_until(problem, W0, A0, 4.0)
+        fine, coarser = (plain.flow(problem, [W0, A0], [end], rtol=rtol) for rtol in (1e-9, 1e-8))
+        found = law.predict(
+            W0, A0, problem.inputs, output_slope(mixture, targets, loss), decay, [end], closed=closed
         )
-        options = {"targets": targets, "loss": loss, "closed": closed, "weight_decay": weight_decay}
-        fine, coarser = (quiet_course(mixture, W0, A0, 2.0, rtol=rtol, **options) for rtol in (1e-11, 1e-10))
-        setting = f"{loss} loss, slope {closed} at closed gates, {len(fine.predicted.slopes)} active sets"
-        predicted, observed = (float(np.sum(f[-1] ** 2)) for f in (fine.predicted.outputs, fine.outputs))
-        change = abs(np.sum(coarser.outputs[-1] ** 2) - observed)
-        change += abs(np.sum(coarser.predicted.outputs[-1] ** 2) - predicted)
-        reason = "3 times what changes when both tolerances are 10 times coarser, and rounding"
-        bound = float(3 * change / predicted) + 1e-12
-        rows.append(
-            Comparison("T19", f"||f||^2 from Gram matrices, {setting}", predicted, observed, bound, reason)
+        f = law.predict_outputs(W0, A0, problem.inputs, found, decay, [end])
+        W = law.predict_weights(W0, A0, found.member, found.U[0], decay, end)[0]
+        neuron = np.unravel_index(np.abs(fine[0][0]).argmax(), W.shape)
+        setting = (
+            f"t = {end:.3g}, {loss} loss, slope {closed} at closed gates, {len(found.slopes)} active sets"
         )
-        name = f"largest deviation of a neuron from z_j(0) U_s, {setting}"
-        rows.append(Comparison("T19", name, 0.0, fine.deviation, 3 * coarser.deviation + 1e-12, reason))
+        squares = [np.sum(plain.outputs(problem, [w[0] for w in layers]) ** 2) for layers in (fine, coarser)]
+        entries = [layers[0][0][neuron] for layers in (fine, coarser)]
+        for name, predicted, (observed, rough) in (
+            ("||f||^2 from Gram matrices", np.sum(f**2), squares),
+            ("largest coordinate of a neuron", W[neuron], entries),
+        ):
+            bound = 3 * abs(rough - observed) / abs(predicted) + 1e-12
+            rows.append(
+                Comparison(
+                    "T19", f"{name} at {setting}", float(predicted), float(observed), float(bound), STEPS
+                )
+            )
     return rows
+
+
+def quiet_until(problem: plain.Problem, W0: Array, A0: Array, end: float) -> float:
+    """Half the first of the times end, end/2, end/4, ... before which plain training changes no gate."""
+    gates = W0 @ problem.inputs.T > 0
+    while True:
+        W = plain.flow(problem, [W0, A0], end * np.arange(1, 5) / 4, rtol=1e-3)[0]
+        if np.all((W @ problem.inputs.T > 0) == gates):
+            return end / 2
+        end /= 2

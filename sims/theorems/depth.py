@@ -16,6 +16,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 from scipy.special import expit, softmax
 
+from finegrain.sims import plain
 from finegrain.sims.population import pointwise
 from finegrain.sims.theorems.comparison import Comparison
 from finegrain.theory.theorems import depth as law
@@ -170,18 +171,16 @@ class ConvexProblem:
 
     def gradient(self, W: Array, A: Array) -> tuple[Array, Array]:
         """dL_0/dW (m, d_u + n) and dL_0/dA (K, m)."""
-        nodes, weights = self._grid()
-        x = np.concatenate(
-            [
-                np.repeat(self.points, len(nodes), axis=0),
-                np.tile(nodes, (len(self.points), 1)),
-            ],
-            axis=1,
-        )
+        x, t, mass = self.inputs()
         h = x @ W.T
-        t = np.repeat(self.targets, len(nodes), axis=0)
-        residual = np.outer(self.weights, weights).ravel()[:, None] * pointwise.loss(self.loss)(h @ A.T, t)[1]
+        residual = mass[:, None] * pointwise.loss(self.loss)(h @ A.T, t)[1]
         return (residual @ A).T @ x, residual.T @ h
+
+    def inputs(self) -> tuple[Array, Array, Array]:
+        """Inputs (N, d_u + n), every point beside every node; their targets (N, K) and weights (N,)."""
+        nodes, weights = self._grid()
+        x = np.hstack([np.repeat(self.points, len(nodes), axis=0), np.tile(nodes, (len(self.points), 1))])
+        return x, np.repeat(self.targets, len(nodes), axis=0), np.outer(self.weights, weights).ravel()
 
     def hessian(self, W: Array, A: Array) -> Array:
         """Hbar = E[Hessian of the loss by f], shape (K, K)."""
@@ -232,56 +231,66 @@ def convex_log_det(
     path = convex_flow(problem, W0, A0, weight_decay=weight_decay, times=times, rtol=rtol)
     traces = [np.trace(A.T @ problem.hessian(W, A) @ A) for W, A in path[:-1]]
     predicted = law.predict_log_det(end / 2 * float(weights @ traces), problem.variance)
+    return predicted, log_det(problem, W0, path[-1][0], weight_decay, end)
+
+
+def log_det(problem: ConvexProblem, W0: Array, W: Array, weight_decay: float, t: float) -> float:
+    """ln det of e^{lambda t} W_v(t) W_v(0)^{-1}; NaN if the determinant is not positive."""
     d_u = problem.points.shape[1]
-    T = np.exp(weight_decay * end) * path[-1][0][:, d_u:] @ np.linalg.inv(W0[:, d_u:])
-    sign, observed = np.linalg.slogdet(T)
-    return predicted, float(observed) if sign > 0 else float("nan")
+    sign, found = np.linalg.slogdet(np.exp(weight_decay * t) * W[:, d_u:] @ np.linalg.inv(W0[:, d_u:]))
+    return float(found) if sign > 0 else float("nan")
+
+
+END, LATE, DECAY = 1.5, 6.0, 0.1
+STEPS = "3 times the change when RK45's tolerance is 10 times coarser, and rounding"
+# Loss, dimension of x_v, lambda.
+CONVEX = (("logistic", 2, 0.02), ("cross-entropy", 1, 0.05))
 
 
 def verify(seed: int) -> list[Comparison]:
-    """Decay rates of the separation in every hidden layer of L = 4, and ln det T_s for two convex losses."""
-    rows = []
+    """The separation in every hidden layer of L = 4, and ln det T_s for two convex losses.
+
+    Observed by plain training: on points that have the moments of the deep problem, and on the nodes over x_v.
+    """
     rng = np.random.default_rng([seed, 17])
-    weight_decay, times = 0.1, np.array([5.0, 15.0])
+    return _depth_rows(rng) + [_convex_row(rng, *setting) for setting in CONVEX]
+
+
+def _depth_rows(rng: np.random.Generator) -> list[Comparison]:
     problem = draw_deep(rng, depth=4, width=6, visible=2, invisible=4, eta=0.3)
-    path, coarser = (
-        linear_flow(
-            problem.second, problem.cross, problem.start, weight_decay=weight_decay, times=times, rtol=rtol
-        )
-        for rtol in (1e-12, 1e-10)
-    )
-    rates, coarse_rates = (
-        -np.diff(np.log([separations(layers, problem.delta) for layers in p]), axis=0)[0] / np.ptp(times)
-        for p in (path, coarser)
-    )
-    for layer in (1, 2, 3):
-        predicted = law.predict_rate(layer, weight_decay)
-        rows.append(
-            Comparison(
-                "T17",
-                f"decay rate of the separation in layer {layer} of 4, lambda = {weight_decay}",
-                predicted,
-                float(rates[layer - 1]),
-                float(abs(coarse_rates[layer - 1] - rates[layer - 1])) / predicted + 16 * np.finfo(float).eps,
-                "change when the integrator's tolerance is 100 times coarser, and rounding, 16 machine epsilons",
-            )
-        )
-    for loss, dim, decay in (("logistic", 2, 0.02), ("cross-entropy", 2, 0.05)):
-        convex = draw_convex(rng, loss=loss, dim=dim)
-        W0 = rng.standard_normal((dim, 2 + dim)) / 2
-        A0 = rng.standard_normal((convex.targets.shape[1], dim)) / 2
-        (predicted, observed), (coarse_predicted, coarse_observed) = (
-            convex_log_det(convex, W0, A0, weight_decay=decay, end=3.0, rtol=rtol) for rtol in (1e-11, 1e-10)
-        )
-        moved = abs(coarse_observed - observed) + abs(coarse_predicted - predicted)
-        rows.append(
-            Comparison(
-                "T17",
-                f"ln det T_s, {loss} loss, s = {convex.variance:.2f}, lambda = {decay}",
-                predicted,
-                observed,
-                (2 * moved + 1e-13 * (1 + np.linalg.cond(W0[:, 2:]))) / abs(predicted),
-                "twice the change at a tolerance 10 times coarser; quadrature over x_v and W_v(0)'s inverse, 1e-13",
-            )
-        )
+    bare = plain.Problem(*points_of(problem), activation="identity", weight_decay=DECAY)
+    found, coarser = (_plain_separations(bare, problem, rtol) for rtol in (1e-8, 1e-7))
+    claimed = law.predict(separations(problem.start, problem.delta), DECAY, LATE)
+    rows = []
+    for layer, (predicted, observed, rough) in enumerate(zip(claimed, found, coarser, strict=True), 1):
+        name = f"separation in layer {layer} of 4 at t = {LATE:g}, lambda = {DECAY}"
+        bound = 3 * abs(rough - observed) / abs(predicted) + 16 * np.finfo(float).eps
+        rows.append(Comparison("T17", name, float(predicted), float(observed), float(bound), STEPS))
     return rows
+
+
+def points_of(problem: DeepProblem) -> tuple[Array, Array]:
+    """As many points (d, d) as dimensions and targets (d, K) with E x x^T = `second` and E t x^T = `cross`."""
+    d = len(problem.second)
+    x = np.sqrt(d) * np.linalg.cholesky(problem.second).T
+    return x, d * np.linalg.solve(x.T, problem.cross.T)
+
+
+def _plain_separations(bare: plain.Problem, problem: DeepProblem, rtol: float) -> Array:
+    layers = plain.flow(bare, problem.start, [LATE], rtol=rtol)
+    return separations([W[0] for W in layers], problem.delta)
+
+
+def _convex_row(rng: np.random.Generator, loss: str, dim: int, decay: float) -> Comparison:
+    convex = draw_convex(rng, loss=loss, dim=dim)
+    W0 = rng.standard_normal((dim, 2 + dim)) / 2
+    A0 = rng.standard_normal((convex.targets.shape[1], dim)) / 2
+    predicted, _ = convex_log_det(convex, W0, A0, weight_decay=decay, end=END, rtol=1e-9)
+    bare = plain.Problem(*convex.inputs(), activation="identity", loss=loss, weight_decay=decay)
+    observed, rough = (
+        log_det(convex, W0, plain.flow(bare, [W0, A0], [END], rtol=rtol)[0][0], decay, END)
+        for rtol in (1e-7, 1e-6)
+    )
+    name = f"ln det T_s at t = {END}, {loss} loss, s = {convex.variance:.2f}, lambda = {decay}"
+    bound = 3 * abs(rough - observed) / abs(predicted) + 1e-12
+    return Comparison("T17", name, predicted, observed, bound, STEPS)

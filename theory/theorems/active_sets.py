@@ -27,8 +27,9 @@ open that is a completely positive factorisation, whose least number of terms ma
 needs one term an edge; Berman & Shaked-Monderer 2003), above d + K from n = 6, K = 1 on. Nine neurons e_i + e_j', i,
 j = 1..3, on six points are not replaced by seven or eight; tests/theory/theorems/test_active_sets.py keeps the case.
 
-Proved at the sizes listed: the law, U eta U^T = eta, the outputs, what is frozen. Only observed: nothing; that gates
-stay as they are is assumed.
+Proved at every size, and a second time by entries: the law, U eta U^T = eta, the outputs, what is frozen. That gates
+stay as they are is assumed. Only observed: that neurons which must keep their gates may need more than d + K (the
+numerical search; at margin 0 the test counts edges).
 
 Source: piecewise linearity is classical; the conserved W W^T - A^T A on a linear piece, Du, Hu & Lee (2018). One
 Lorentz matrix for each active set and the reduced system: this project, T19.
@@ -39,42 +40,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp
 
-from finegrain.theory.theorems import rewriting, words
-from finegrain.theory.theorems.symbolic import Theorem, UnknownLoss, gradient, matrix, penalty, require_zero
+from finegrain.theory.theorems import lorentz, rewriting, words
+from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem
+from finegrain.theory.theorems.symbolic import UnknownLoss, along, descent, matrix, penalty
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.arrays import Array
 
 Slope = Callable[[Array], Array]
-
-THEOREM = Theorem(
-    id="T19",
-    subject="active-set Lorentz law",
-    statement="between gate events z_j(t) = e^{-lambda t} z_j(0) U_s(t): one Lorentz matrix for all neurons of gates s",
-    assumptions=(
-        "phi linear on either side of zero (ReLU, leaky ReLU)",
-        "no input noise",
-        "no gate changes on the way",
-        "the same lambda on both layers (U eta U^T = eta)",
-        "gradient flow, with the same speed in both layers (U eta U^T = eta)",
-    ),
-    sizes="(m, d, K, n) = (1,2,1,2), (2,2,1,3), (2,1,2,2), any slopes; what is frozen: all gates, n = 1, 2, 3",
-    latex=(
-        r"[w_j, a_j^\top](t) = e^{-\lambda t}\, [w_j, a_j^\top](0)\, U_s(t)",
-        r"\dot U_s = U_s \begin{pmatrix} 0 & R_s \\ R_s^\top & 0 \end{pmatrix}, \quad R_s = \sum_i s_i x_i g_i^\top",
-        r"f_i = e^{-2\lambda t} \sum_s s_i \bigl[U_s^\top P_s U_s\bigr]_{a,w} x_i",
-    ),
-)
-
-SIZES = ((1, 2, 1, 2), (2, 2, 1, 3), (2, 1, 2, 2))
-
-Claim = Callable[[sp.Matrix, sp.Matrix, sp.Matrix], sp.Matrix]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,25 +101,49 @@ def predict(
     t = checks.real("times", times, ("T",))
     slopes, member = np.unique(np.where(W @ x.T > 0, 1.0, closed), axis=0, return_inverse=True)
     member = member.reshape(-1)
-    Z, d, n, sets = np.hstack([W, A.T]), W.shape[1], W.shape[1] + len(A), len(slopes)
+    Z, n, sets = np.hstack([W, A.T]), W.shape[1] + len(A), len(slopes)
     gram = np.array([Z[member == s].T @ Z[member == s] for s in range(sets)])
 
-    def outputs(now: float, U: Array) -> Array:
-        products = U.swapaxes(1, 2) @ gram @ U
-        decay = np.exp(-2 * weight_decay * now)
-        return decay * np.einsum("si,skd,id->ik", slopes, products[:, d:, :d], x)
+    def found(now: float, U: Array) -> Array:
+        return outputs(slopes, x, U, gram, weight_decay, now)
 
     def velocity(now: float, state: Array) -> Array:
         U = state.reshape(sets, n, n)
-        R = -np.einsum("si,id,ik->sdk", slopes, x, slope(outputs(now, U)))
-        return np.concatenate([U[..., d:] @ R.swapaxes(1, 2), U[..., :d] @ R], axis=2).ravel()
+        return moved(slopes, x, U, -slope(found(now, U))).ravel()
 
     start = np.tile(np.eye(n), (sets, 1, 1)).ravel()
     run = solve_ivp(velocity, (0, t[-1]), start, "DOP853", t_eval=t, rtol=rtol, atol=rtol)
     if not run.success:
         raise RuntimeError(f"U could not be integrated to t = {t[-1]}: {run.message}")
     U = run.y.T.reshape(-1, sets, n, n)
-    return Prediction(member, slopes, U, np.array([outputs(*pair) for pair in zip(t, U, strict=True)]))
+    return Prediction(member, slopes, U, np.array([found(*pair) for pair in zip(t, U, strict=True)]))
+
+
+def predict_outputs(
+    W0: ArrayLike, A0: ArrayLike, points: ArrayLike, found: Prediction, weight_decay: float, t: ArrayLike
+) -> Array:
+    """f at the points and times t, (T, n, K), from the Gram matrices of the start and the sets' U at these times."""
+    x, Z = np.asarray(points, dtype=np.float64), np.hstack([W0, np.transpose(A0)])
+    gram = np.array([Z[found.member == s].T @ Z[found.member == s] for s in range(len(found.slopes))])
+    pairs = zip(found.U, np.asarray(t), strict=True)
+    return np.array([outputs(found.slopes, x, U, gram, weight_decay, now) for U, now in pairs])
+
+
+def outputs(slopes: Array, points: Array, U: Array, gram: Array, weight_decay: float, t: float) -> Array:
+    """f at the points (n, K): the formula `part` summed over sets, for slopes (sets, n), U and P (sets, d + K, d + K).
+
+    Here and in `moved` all sets at once, where the formulas take one at a time; a test holds the two together.
+    """
+    d, decay = points.shape[1], THEOREM.formulas.decay.number(weight_decay, t)
+    products = U.swapaxes(1, 2) @ gram @ U
+    return decay**2 * np.einsum("si,skd,id->ik", slopes, products[:, d:, :d], points)
+
+
+def moved(slopes: Array, points: Array, U: Array, g: Array) -> Array:
+    """dU/dt of all sets, (sets, d + K, d + K), from g = -dL_0/df (n, K)."""
+    d = points.shape[1]
+    R = np.einsum("si,id,ik->sdk", slopes, points, g)
+    return np.concatenate([U[..., d:] @ R.swapaxes(1, 2), U[..., :d] @ R], axis=2)
 
 
 def predict_weights(
@@ -150,96 +152,191 @@ def predict_weights(
     """W (m, d) and A (K, m) at time t from the start, each neuron's set (m,) and U(t) (sets, d + K, d + K)."""
     W = checks.real("W0", W0, ("m", "d"))
     A = checks.real("A0", A0, ("K", len(W)))
-    Z = np.exp(-weight_decay * t) * np.einsum("mi,mij->mj", np.hstack([W, A.T]), U[member])
+    decay = THEOREM.formulas.decay.number(weight_decay, t)
+    Z = decay * np.einsum("mi,mij->mj", np.hstack([W, A.T]), U[member])
     return Z[:, : W.shape[1]], Z[:, W.shape[1] :].T
 
 
-def residuals(claim: Callable[..., Any] | None = None) -> dict[str, words.Words]:
-    """The law of one set among others, its invariant, T2 within the set, and what is frozen, at every size
-    (words.py): what is left of each. D = diag(s).
-
-    claim: (D (n, n), x (n, d), g (n, K)) -> R_s (d, K); the theorem's own by default.
-    """
-    claim = claim or (lambda D, x, g: x.T @ D @ g)
-    x, D, slope = words.letter("x", "n", "d"), words.symmetric("D", "n"), words.letter("S", "n", "K")
-    R = claim(D, x, -slope)
-    return _moving_residuals(R, x, D, slope) | {"frozen coordinate": _frozen_residual(R, x, D)}
+def _set_of_neurons() -> tuple[words.Words, ...]:
+    """W, A, x, D = diag(s), the slope of the loss by the outputs (n, K), and the outputs: those of one set among
+    others, f = others + D x W^T A^T at the points, the others' part being free of W and A."""
+    W, A, x = words.letter("W", "m", "d"), words.letter("A", "K", "m"), words.letter("x", "n", "d")
+    D, slope = words.symmetric("D", "n"), words.letter("S", "n", "K")
+    return W, A, x, D, slope, words.letter("others", "n", "K") + D @ x @ W.T @ A.T
 
 
-def _moving_residuals(
-    R: words.Words, x: words.Words, D: words.Words, slope: words.Words
-) -> dict[str, words.Words]:
-    """Neurons W, A of one set: f = others + D x W^T A^T at the points, the other sets' part being free of W and A."""
+def _law(f: Formulas) -> words.Words:
+    """Z = decay Z_0 U has d/dt Z = Z (generator + decay's rate): it must be the flow of the loss."""
     lam = sp.Symbol("lambda")
-    W, A, others = words.letter("W", "m", "d"), words.letter("A", "K", "m"), words.letter("others", "n", "K")
-    U, Z = words.letter("U", "d+K", "d+K"), words.letter("Z", "m", "d+K")
+    W, A, x, D, slope, outputs = _set_of_neurons()
     E, G, blocks = rewriting.split("d+K", "d", "K")
-    move, form, stacked = E @ R @ G.T + G @ R.T @ E.T, E @ E.T - G @ G.T, W @ E.T + A.T @ G.T
-    loss = words.any_loss(others + D @ x @ W.T @ A.T, slope) + words.penalty(lam, W, A)
-    velocity = words.flow(loss, W, A)
-    left = {
-        "law": velocity[W] @ E.T + velocity[A].T @ G.T - (stacked @ move - lam * stacked),
-        "invariant": words.rate(U @ form @ U.T, {U: U @ move, E: 0, G: 0}),
-        "balance": words.rate(Z @ form @ Z.T, {Z: Z @ move - lam * Z, E: 0, G: 0}) + 2 * lam * Z @ form @ Z.T,
-    }
-    return {name: rewriting.under(residual, rewriting.rules(*blocks)) for name, residual in left.items()}
+    velocity = words.flow(words.any_loss(outputs, slope) + words.penalty(lam, W, A), W, A)
+    Z = W @ E.T + A.T @ G.T
+    move = f.generator(f.force(D, x, -slope), E, G) + lorentz.decay_rate(f.decay, lam) * words.identity("d+K")
+    left = velocity[W] @ E.T + velocity[A].T @ G.T - Z @ move
+    return rewriting.under(left, rewriting.rules(*blocks))
 
 
-def _frozen_residual(R: words.Words, x: words.Words, D: words.Words) -> words.Words:
-    """e picks a point orthogonal to the others, x x^T e = nu^2 e, whose gate is closed, D e = 0: x^T e stays."""
-    nu, e = sp.Symbol("nu"), words.letter("e", "n", "1")
-    closed = rewriting.rules((x @ x.T @ e, nu**2 * e), (D @ e, 0))
-    return rewriting.under(e.T @ x @ R, closed)
-
-
-def prove(claim: Claim | None = None) -> None:
-    """The law from an unknown loss of the outputs at all points; its invariant; f from Gram matrices; what is frozen.
-
-    claim: (s (n, 1), x (n, d), g (n, K)) -> R_s (d, K); the theorem's own by default.
-    """
-    claim = claim or (lambda s, x, g: x.T * sp.diag(*s) * g)
-    for sizes in SIZES:
-        _prove_law(claim, *sizes)
-        _prove_outputs(*sizes)
-    for n in (1, 2, 3):
-        _prove_frozen(claim, n)
-
-
-def _generator(R: sp.Matrix) -> sp.Matrix:
-    d, K = R.shape
-    return sp.Matrix(sp.BlockMatrix([[sp.zeros(d), R], [R.T, sp.zeros(K)]]))
-
-
-def _prove_law(claim: Claim, m: int, d: int, K: int, n: int) -> None:
-    """Neuron j with any slopes s_j, held fixed: velocity = z_j (generator of R - lambda), R a function of s_j alone."""
+def _law_by_entries(f: Formulas, m: int, d: int, K: int, n: int) -> list[sp.Matrix]:
+    """Neuron j with any slopes s_j, held fixed: its generator is a function of s_j alone."""
     lam = sp.Symbol("lambda")
     W, A, x, s = matrix("W", m, d), matrix("A", K, m), matrix("x", n, d), matrix("s", m, n)
-    outputs = [
-        sum(A[k, j] * s[j, i] * W[j, :].dot(x[i, :]) for j in range(m)) for i in range(n) for k in range(K)
-    ]
-    loss = UnknownLoss(*outputs) + penalty(lam, W, A)
+    outputs = list((s.multiply_elementwise(W * x.T)).T * A.T)
+    velocity = descent(UnknownLoss(*outputs) + penalty(lam, W, A), W, A)
     g = sp.Matrix(n, K, [-UnknownLoss(*outputs).fdiff(i + 1) for i in range(n * K)])
-    velocity = sp.Matrix.hstack(-gradient(loss, W), -gradient(loss, A).T)
-    Z, eta = sp.Matrix.hstack(W, A.T), sp.diag(sp.eye(d), -sp.eye(K))
-    for j in range(m):
-        move = _generator(claim(s[j, :].T, x, g))
-        require_zero(f"T19 law at {m, d, K, n}", velocity[j, :] - Z[j, :] * (move - lam * sp.eye(d + K)))
-        require_zero(f"T19 invariant at {m, d, K, n}", move * eta + eta * move.T)
+    Z, rate, where = sp.Matrix.hstack(W, A.T), lorentz.decay_rate(f.decay, lam), lorentz.explicit_places(d, K)
+    moves = [f.generator(f.force(sp.diag(*s[j, :]), x, g), *where) + rate * sp.eye(d + K) for j in range(m)]
+    return [along(velocity, Z[j, :]) - Z[j, :] * moves[j] for j in range(m)]
 
 
-def _prove_outputs(m: int, d: int, K: int, n: int) -> None:
-    """A set's part of f_i, sum_j a_j s_i w_j . x_i, at Z = Z_0 U, is the block of U^T P U named in the statement."""
-    Z, U, x = matrix("Z", m, d + K), matrix("U", d + K, d + K), matrix("x", n, d)
-    moved, products = Z * U, U.T * (Z.T * Z) * U
-    part = moved[:, d:].T * moved[:, :d] * x.T
-    require_zero(f"T19 outputs at {m, d, K, n}", part - products[d:, :d] * x.T)
+def _invariant(f: Formulas) -> words.Words:
+    _, _, x, D, slope, _ = _set_of_neurons()
+    E, G, blocks = rewriting.split("d+K", "d", "K")
+    move, U = f.generator(f.force(D, x, -slope), E, G), words.letter("U", "d+K", "d+K")
+    left = words.rate(U @ f.form(E, G) @ U.T, {U: U @ move, E: 0, G: 0})
+    return rewriting.under(left, rewriting.rules(*blocks))
 
 
-def _prove_frozen(claim: Claim, n: int) -> None:
-    """ReLU, orthogonal points: R_s has no entry at a closed gate's coordinate, whatever g."""
-    norms = sp.symbols(f"nu:{n}")
-    x, g = sp.diag(*norms), matrix("g", n, 2)
-    for gates in product((0, 1), repeat=n):
-        R = claim(sp.Matrix(gates), x, g)
-        for i in (i for i in range(n) if not gates[i]):
-            require_zero(f"T19 frozen coordinate at n = {n}, gates {gates}", R[i, :])
+def _outputs(f: Formulas) -> words.Words:
+    """The set's part D x W^T A^T of the outputs, with W and A the two parts of Z = decay Z_0 U."""
+    lam, t = sp.symbols("lambda t")
+    _, _, x, D, _, _ = _set_of_neurons()
+    E, G, blocks = rewriting.split("d+K", "d", "K")
+    start, U = words.letter("Z_0", "m", "d+K"), words.letter("U", "d+K", "d+K")
+    Z = f.decay(lam, t) * start @ U
+    part = D @ x @ (Z @ E).T @ (Z @ G)
+    claimed = f.part(D, x, U, start.T @ start, E, G, lam, t)
+    return rewriting.under(part - claimed, rewriting.rules(*blocks))
+
+
+def _outputs_by_entries(f: Formulas, m: int, d: int, K: int, n: int) -> sp.Matrix:
+    """The neurons' own sum, sum_j a_j s_i w_j . x_i."""
+    lam, t = sp.symbols("lambda t")
+    start, U = matrix("Z", m, d + K), matrix("U", d + K, d + K)
+    x, s = matrix("x", n, d), matrix("s", n, 1)
+    Z = f.decay(lam, t) * start * U
+    outputs = [
+        sum(Z[j, d + k] * s[i] * Z[j, :d].dot(x[i, :]) for j in range(m)) for i in range(n) for k in range(K)
+    ]
+    claimed = f.part(sp.diag(*s), x, U, start.T * start, *lorentz.explicit_places(d, K), lam, t)
+    return sp.Matrix(n, K, outputs) - claimed
+
+
+def _frozen(f: Formulas) -> words.Words:
+    """e picks a point orthogonal to the others, x x^T e = nu^2 e, whose gate is closed, D e = 0: x^T e stays."""
+    nu, e = sp.Symbol("nu"), words.letter("e", "n", "1")
+    _, _, x, D, slope, _ = _set_of_neurons()
+    closed = rewriting.rules((x @ x.T @ e, nu**2 * e), (D @ e, 0))
+    return rewriting.under(e.T @ x @ f.force(D, x, -slope), closed)
+
+
+def _frozen_by_entries(f: Formulas, n: int) -> list[sp.Matrix]:
+    """Orthogonal points, every pattern of gates: no force at a closed gate's coordinate, whatever g."""
+    x, g = sp.diag(*sp.symbols(f"nu:{n}")), matrix("g", n, 2)
+    forces = [(gates, f.force(sp.diag(*gates), x, g)) for gates in product((0, 1), repeat=n)]
+    return [force[i, :] for gates, force in forces for i in range(n) if not gates[i]]
+
+
+def _start(f: Formulas) -> sp.Expr:
+    return f.decay(sp.Symbol("lambda"), 0) - 1
+
+
+# What is false: gates forgotten, a rotation, a sum for a difference, twice the decay.
+FORGOTTEN = {"force": lambda D, x, g: x.T @ g}
+ROTATION = {"generator": lambda R, E, G: E @ R @ G.T - G @ R.T @ E.T}
+SUM = {"form": lambda E, G: E @ E.T + G @ G.T}
+TWICE = {"decay": lambda lam, t: sp.exp(-2 * lam * t)}
+HALF = {"part": lambda D, x, U, P, E, G, lam, t: sp.exp(-lam * t) * D @ x @ E.T @ U.T @ P @ U @ G}
+SIZES = ((1, 2, 1, 2), (2, 2, 1, 3), (2, 1, 2, 2))
+
+d, K, n = sp.symbols("d K n", integer=True, positive=True)
+D, x, g = sp.MatrixSymbol("D_s", n, n), sp.MatrixSymbol("x", n, d), sp.MatrixSymbol("g", n, K)
+U, P = sp.MatrixSymbol("U_s", d + K, d + K), sp.MatrixSymbol("P_s", d + K, d + K)
+E, G = sp.MatrixSymbol("E", d + K, d), sp.MatrixSymbol("G", d + K, K)
+R = sp.MatrixSymbol("R_s", d, K)
+lam, t = sp.symbols("lambda t")
+
+THEOREM = Theorem(
+    id="T19",
+    subject="active-set Lorentz law",
+    assumptions=(
+        "phi linear on either side of zero (ReLU, leaky ReLU)",
+        "no input noise",
+        "no gate changes on the way",
+        "the same lambda on both layers (U eta U^T = eta)",
+        "gradient flow, with the same speed in both layers (U eta U^T = eta)",
+    ),
+    formulas=Formulas(
+        decay=lorentz.THEOREM.formulas.decay,
+        force=Formula(lambda D, x, g: x.T @ D @ g, (D, x, g), "R_s", "R_s"),
+        generator=Formula(
+            lorentz.THEOREM.formulas.generator.function, (R, E, G), "U_s^-1 dU_s/dt", r"U_s^{-1} \dot U_s"
+        ),
+        form=lorentz.THEOREM.formulas.form,
+        part=Formula(
+            lambda D, x, U, P, E, G, lam, t: sp.exp(-2 * lam * t) * D @ x @ E.T @ U.T @ P @ U @ G,
+            (D, x, U, P, E, G, lam, t),
+        ),
+    ),
+    claims=(
+        Claim(
+            "between gate events z_j(t) is {decay} times z_j(0) U_s(t), z_j = [w_j, a_j^T]: one matrix for all neurons "
+            "of gates s; {generator}, {force}, D_s = diag(s), g = -dL_0/df",
+            ("law", "law by entries", "start"),
+        ),
+        Claim("U_s eta U_s^T = eta with {form}", ("invariant",)),
+        Claim(
+            "the outputs (n, K) are the sum over s of {part}, P_s the sum of z_j(0)^T z_j(0): they, and all U_s, "
+            "depend on the start through one Gram matrix a set",
+            ("outputs", "outputs by entries", "law"),
+        ),
+        Claim(
+            "ReLU, orthogonal points: {force} has no part along a point whose gate is closed, where w_j only decays",
+            ("frozen", "frozen by entries", "law"),
+        ),
+        Claim("neurons that must keep their gates may not be replaced by d + K"),
+    ),
+    steps=(
+        Step(
+            "law",
+            "from a loss of which only the gradient by the outputs has a name, one set among others: the flow of Z",
+            _law,
+            FORGOTTEN | ROTATION | TWICE,
+        ),
+        Step(
+            "law by entries",
+            "a second time, each neuron with slopes of its own, from an unknown function of all outputs",
+            _law_by_entries,
+            FORGOTTEN | ROTATION | TWICE,
+            "(m, d, K, n)",
+            SIZES,
+        ),
+        Step("start", "at time 0 the factor is 1", _start, {"decay": lambda lam, t: 2 * sp.exp(-lam * t)}),
+        Step("invariant", "from U's flow: U eta U^T does not move", _invariant, ROTATION | SUM),
+        Step(
+            "outputs",
+            "from the two parts of Z: a set's part of the outputs through P",
+            _outputs,
+            HALF | TWICE,
+        ),
+        Step(
+            "outputs by entries",
+            "a second time, as the neurons' own sum",
+            _outputs_by_entries,
+            HALF | TWICE,
+            "(m, d, K, n)",
+            SIZES,
+        ),
+        Step("frozen", "from x x^T e = nu^2 e and D e = 0: e^T x R_s = 0", _frozen, FORGOTTEN),
+        Step(
+            "frozen by entries",
+            "a second time, every pattern of gates",
+            _frozen_by_entries,
+            FORGOTTEN,
+            "n",
+            (1, 2, 3),
+        ),
+    ),
+)
+
+prove, statement = THEOREM.prove, THEOREM.statement

@@ -36,8 +36,9 @@ of order eta^2, for p_1 follows -(p_2 . R_1 v)/b and leaves a part of order lamb
 rate 3 lambda.
 Independence and normality, not Sigma_v = s I, are what (c) needs; convexity is needed for the contraction alone.
 
-Proved, at the sizes listed: the flow of an aligned state (a), the linearised flow (b), the law and the contraction
-(c) for exponentials, other losses by superposition. Only observed: that unaligned layers reach (b)'s rates.
+Proved at every size: the flow of an aligned state (a), the balance, the law, the contraction and the determinant of (c)
+for exponentials; all but the balance a second time by entries. Proved at L = 2, 3, 4: the linearised flow (b). Open:
+losses that are superpositions of exponentials, and that unaligned layers reach (b)'s rates, which is observed.
 
 Source: collapse through the layers of deep linear networks and deep free features, Tirer & Bruna (2022), Sukenik,
 Mondelli & Lampert (2023); deep linear courses, Saxe, McClelland & Ganguli (2014). What each layer keeps of
@@ -46,109 +47,65 @@ subclasses: this project, T17. (c) uses Stein's lemma (Stein 1981, Ann. Statist.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike
 
 from finegrain.theory.theorems import rewriting, words
+from finegrain.theory.theorems.lorentz import decay_rate
+from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem
 from finegrain.theory.theorems.symbolic import (
-    Theorem,
+    along,
+    descent,
     gradient,
     matrix,
     penalty,
-    require_zero,
     squared_loss,
     symmetric,
 )
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.arrays import Array
 
-THEOREM = Theorem(
-    id="T17",
-    subject="depth and convex losses",
-    statement="subclasses in layer l of a linear network part as e^{-l lambda t}; T3 with A^T Hbar A for a convex loss",
-    assumptions=(
-        "linear network",
-        "every layer maps V_{l-1} into V_l and its complement into V_l's complement (exact law in depth)",
-        "the same lambda on every layer",
-        "x_v is Gaussian (convex losses)",
-        "x_v is independent of the labels and of the rest of x (convex losses)",
-        "the loss is convex (contraction)",
-    ),
-    sizes="(L, visible, invisible) = (2,1,2), (3,1,1), (3,2,1), (4,1,1); L = 2, 3, 4 in (b); "
-    "(m, n, K) = (1,2,1), (2,1,2), (2,2,2), (3,2,2) in (c), its contraction at m = 2, 3",
-    latex=(
-        r"R_l(t) = e^{-\lambda t} R_l(0), \quad \|h_l - h_l'\| \propto e^{-l \lambda t}",
-        r"\dot W_v = -A^\top \bar H A W_v \Sigma_v - \lambda W_v, \quad \bar H = \mathbb{E}\,\nabla_f^2 \ell(f, t)",
-        r"\det T_s = \exp\Bigl(-s \int_0^t \mathrm{tr}(A^\top \bar H A)\Bigr), \quad \|T_s\| \le 1",
-    ),
-)
-
-DEPTH_SIZES = ((2, 1, 2), (3, 1, 1), (3, 2, 1), (4, 1, 1))
-CONVEX_SIZES = ((1, 2, 1), (2, 1, 2), (2, 2, 2), (3, 2, 2))
-
-Rate = Callable[[Any, sp.Expr], sp.Expr]
-Velocity = Callable[..., sp.Matrix]
-
 
 def predict(initial: ArrayLike, weight_decay: float, t: float) -> Array:
     """Separation in layers 1..L-1 at time t, shape (L-1,), from those at time 0."""
     start = checks.real("initial", initial, ("L-1",))
     checks.at_least("weight_decay", weight_decay, 0)
-    return start * np.exp(-np.arange(1, start.size + 1) * weight_decay * t)
+    f, layers = THEOREM.formulas, np.arange(1, start.size + 1)
+    return start * f.separation.number(layers, weight_decay, t)
 
 
 def predict_rate(layer: int, weight_decay: float) -> float:
     """Decay rate of the separation in `layer`, counted from 1: l lambda."""
     checks.at_least("layer", layer, 1)
     checks.at_least("weight_decay", weight_decay, 0)
-    return layer * weight_decay
+    return float(-np.log(THEOREM.formulas.separation.number(layer, weight_decay, 1.0)))
 
 
 def predict_velocity(W_v: Array, A: Array, hessian: Array, second_v: Array, weight_decay: float) -> Array:
     """dW_v/dt, shape (m, n), from W_v (m, n), A (K, m), Hbar (K, K) and Sigma_v (n, n)."""
-    return -A.T @ hessian @ A @ W_v @ second_v - weight_decay * W_v
+    return THEOREM.formulas.velocity.number(W_v, A, hessian, second_v, weight_decay)
 
 
 def predict_log_det(trace_integral: float, eigenvalue: float) -> float:
     """ln det T_s, from int tr(A^T Hbar A) dt and s."""
-    return -eigenvalue * trace_integral
+    return float(THEOREM.formulas.log_det.number(trace_integral, eigenvalue))
 
 
-def residuals(
-    rate: Rate | None = None,
-    velocity: Callable[..., Any] | None = None,
-    balance: Callable[[sp.Expr], sp.Expr] | None = None,
-) -> dict[str, words.Words]:
-    """(a), (c) and the balance of neighbouring layers at every depth and size (words.py): what is left of each.
-
-    rate, velocity: as in `prove`. balance: the claimed lambda -> decay rate of W_l W_l^T - W_{l+1}^T W_{l+1}; 2 lambda
-    by default.
-    """
-    rate = rate or (lambda layer, lam: layer * lam)
-    return {
-        "balance of two layers": _balance_residual(balance or (lambda lam: 2 * lam)),
-        **_aligned_residuals(rate),
-        **_separation_residuals(rate),
-        **_convex_residuals(velocity or predict_velocity),
-    }
-
-
-def _balance_residual(balance: Callable[[sp.Expr], sp.Expr]) -> words.Words:
+def _balance(f: Formulas) -> words.Words:
     """F = B W' W C: B and C are whatever stands after and before, any number of layers and the data."""
     lam = sp.Symbol("lambda")
     W, following = words.letter("W", "l", "k"), words.letter("W'", "m", "l")
     after, before = words.letter("B", "K", "m"), words.letter("C", "k", "n")
     loss = words.any_loss(after @ following @ W @ before, words.letter("R", "K", "n"))
     velocity = words.flow(loss + words.penalty(lam, W, following), W, following)
-    imbalance = W @ W.T - following.T @ following
-    return words.rate(imbalance, velocity) + balance(lam) * imbalance
+    imbalance = f.imbalance(W, following)
+    return words.rate(imbalance, velocity) - 2 * decay_rate(f.remainder, lam) * imbalance
 
 
-def _aligned_residuals(rate: Rate) -> dict[str, words.Words]:
+def _aligned(f: Formulas) -> Iterator[words.Words]:
     """One layer at an aligned state, F = B W C: E_l spans V_l and G_l its complement, l = 0 before C, 1 before and 2
     after W. B sees nothing of V_2, since V_L = 0; every factor is block diagonal. For the last layer B = I, V_2 = 0."""
     lam = sp.Symbol("lambda")
@@ -170,62 +127,47 @@ def _aligned_residuals(rate: Rate) -> dict[str, words.Words]:
     )
     loss = words.squared_loss(B @ W @ C, second, cross) + words.penalty(lam, W)
     velocity = -words.gradient(loss, W)
-    left = {
-        "(a) visible into invisible": E2.T @ velocity @ G1,
-        "(a) invisible into visible": G2.T @ velocity @ E1,
-        "(a) remainder": E2.T @ velocity @ E1 + rate(1, lam) * R,
-    }
-    return {name: rewriting.under(residual, aligned) for name, residual in left.items()}
+    yield rewriting.under(E2.T @ velocity @ G1, aligned)
+    yield rewriting.under(G2.T @ velocity @ E1, aligned)
+    yield rewriting.under(E2.T @ velocity @ E1 - decay_rate(f.remainder, lam) * R, aligned)
 
 
-def _separation_residuals(rate: Rate) -> dict[str, words.Words]:
-    """By induction: none in layer 0; in layer l, R_l falls at lambda and what reaches it at layer l - 1's rate."""
-    lam, layer = sp.symbols("lambda l")
+def _separation_rate(f: Formulas, layer: sp.Expr, lam: sp.Symbol) -> sp.Expr:
+    t = sp.Symbol("t")
+    return sp.simplify(sp.diff(sp.log(f.separation(layer, lam, t)), t))
+
+
+def _separation(f: Formulas) -> Iterator[words.Words | sp.Expr]:
+    """By induction: none in layer 0; in layer l, R_l falls as (a) says and what reaches it at layer l - 1's rate."""
+    lam, layer = sp.Symbol("lambda", real=True), sp.Symbol("l", real=True)
     R, apart = words.letter("R", "v2", "v1"), words.letter("apart", "v1", "1")
-    moving = {R: -lam * R, apart: -rate(layer - 1, lam) * apart}
-    return {
-        "(a) separation at the input": rate(0, lam) * words.identity("1"),
-        "(a) separation from layer to layer": words.rate(R @ apart, moving) + rate(layer, lam) * R @ apart,
+    moving = {
+        R: decay_rate(f.remainder, lam) * R,
+        apart: _separation_rate(f, layer - 1, lam) * apart,
     }
+    yield f.separation(0, lam, sp.Symbol("t", real=True)) - 1
+    yield f.separation(layer, lam, 0) - 1
+    yield words.rate(R @ apart, moving) - _separation_rate(f, layer, lam) * R @ apart
 
 
-def _convex_residuals(velocity: Callable[..., Any]) -> dict[str, words.Words]:
-    """The loss exp(c . f), as in `_prove_convex`: E l = exp(base + q), with q a trace, so grad E l = E l grad q."""
-    lam, s, expected = sp.symbols("lambda s E_l")
-    W, A = words.letter("W_v", "m", "v"), words.letter("A", "K", "m")
-    c, second_v = words.letter("c", "K", "1"), words.symmetric("Sigma_v", "v")
-    seen = c.T @ A @ W
-    exponent = sp.Rational(1, 2) * words.tr(seen @ second_v @ seen.T)
-    force = -expected * words.gradient(exponent, W) - words.gradient(words.penalty(lam, W), W)
-    B, T, inverse = words.letter("B", "q", "K"), words.letter("T", "m", "m"), words.letter("T^-1", "m", "m")
-    # The law along an eigenvector, for H = B^T B and without weight decay: T' = -s A^T H A T.
-    moved = velocity(T, A, B.T @ B, s * words.identity("m"), 0)
-    root = B @ A @ T
-    invertible = rewriting.rules((inverse @ T, 1), (T @ inverse, 1))
-    log_det = words.tr(inverse @ moved) + s * words.tr(A.T @ B.T @ B @ A)
-    return {
-        "(c) velocity": force - velocity(W, A, expected * c @ c.T, second_v, lam),
-        "(c) contraction": words.rate(T.T @ T, {T: moved}) + 2 * s * root.T @ root,
-        "(c) determinant": rewriting.under(log_det, invertible),
-    }
-
-
-def prove(rate: Rate | None = None, velocity: Velocity | None = None) -> None:
-    """(a) and (b) from the squared loss of L factors, (c) from the expected loss in closed form.
-
-    rate: the claimed (l, lambda) -> decay rate of the separation in layer l.
-    velocity: the claimed (W_v, A, Hbar, Sigma_v, lambda) -> dW_v/dt. Defaults: the theorem's own.
-    """
-    rate = rate or (lambda layer, lam: layer * lam)
-    velocity = velocity or (lambda W_v, A, H, second_v, lam: -A.T * H * A * W_v * second_v - lam * W_v)
-    for sizes in CONVEX_SIZES:
-        _prove_convex(velocity, *sizes)
-    for m in (2, 3):
-        _prove_contraction(m)
-    for sizes in DEPTH_SIZES:
-        _prove_aligned(rate, *sizes)
-    for depth in (2, 3, 4):
-        _prove_linearised(depth)
+def _aligned_by_entries(f: Formulas, depth: int, visible: int, invisible: int) -> Iterator[sp.Matrix]:
+    """The gradient of the whole loss at an aligned state: block diagonal, and each layer's separation."""
+    r, n = visible, invisible
+    lam = sp.Symbol("lambda", real=True)
+    layers = [matrix(f"W{i}", r + n, r + n) for i in range(1, depth)] + [matrix(f"W{depth}", r, r + n)]
+    second = sp.diag(symmetric("P", r), symmetric("Q", n))
+    cross = sp.Matrix.hstack(matrix("M", r, r), sp.zeros(r, n))
+    loss = squared_loss(_product(layers), second, cross) + penalty(lam, *layers)
+    crossing = {W[i, j]: 0 for W in layers for i in range(W.rows) for j in range(r + n) if (i < r) != (j < r)}
+    velocities = [-gradient(loss, W).xreplace(crossing) for W in layers]
+    rate = decay_rate(f.remainder, lam)
+    for W, dW in zip(layers, velocities, strict=True):
+        yield from (dW[r:, :r], dW[:r, r:], dW[r:, r:] - rate * W[r:, r:])
+    apart, change = matrix("delta", n, 1), sp.zeros(n, 1)
+    for layer, (W, dW) in enumerate(zip(layers[:-1], velocities[:-1], strict=True), 1):
+        R, dR = W[r:, r:], dW[r:, r:]
+        apart, change = R * apart, dR * apart + R * change
+        yield change - _separation_rate(f, sp.Integer(layer), lam) * apart
 
 
 def _product(layers: list[sp.Matrix]) -> sp.Matrix:
@@ -235,74 +177,215 @@ def _product(layers: list[sp.Matrix]) -> sp.Matrix:
     return F
 
 
-def _prove_aligned(rate: Rate, depth: int, visible: int, invisible: int) -> None:
-    """The gradient of the whole loss at an aligned state: block diagonal, with -lambda R_l in the invisible block."""
-    r, n = visible, invisible
-    lam = sp.Symbol("lambda")
-    layers = [matrix(f"W{i}", r + n, r + n) for i in range(1, depth)] + [matrix(f"W{depth}", r, r + n)]
-    second = sp.diag(symmetric("P", r), symmetric("Q", n))
-    cross = sp.Matrix.hstack(matrix("M", r, r), sp.zeros(r, n))
-    loss = squared_loss(_product(layers), second, cross) + penalty(lam, *layers)
-    crossing = {W[i, j]: 0 for W in layers for i in range(W.rows) for j in range(r + n) if (i < r) != (j < r)}
-    velocities = [-gradient(loss, W).subs(crossing) for W in layers]
-    for W, dW in zip(layers, velocities, strict=True):
-        require_zero(f"T17 visible into invisible at {depth, r, n}", dW[r:, :r])
-        require_zero(f"T17 invisible into visible at {depth, r, n}", dW[:r, r:])
-        require_zero(f"T17 remainder at {depth, r, n}", dW[r:, r:] + lam * W[r:, r:])
-    delta = matrix("delta", n, 1)
-    blocks = [(W[r:, r:], dW[r:, r:]) for W, dW in zip(layers[:-1], velocities[:-1], strict=True)]
-    apart, change = delta, sp.zeros(n, 1)
-    for layer, (R, dR) in enumerate(blocks, 1):
-        apart, change = R * apart, dR * apart + R * change
-        require_zero(f"T17 separation in layer {layer} of {depth}", change + rate(layer, lam) * apart)
-
-
-def _prove_linearised(depth: int) -> None:
+def _linearised(f: Formulas, depth: int) -> Iterator[sp.Expr]:
     """One visible and one invisible direction a layer, K = 1: the flow's derivative by eta at the converged mode."""
     b, s, s_v, eta = sp.symbols("b s s_v eta")
     lam = sp.Symbol("lambda")
     p, q, R = (sp.symbols(f"{name}1:{depth + 1}") for name in "pqR")
-    symbols = [matrix(f"W{i}", 2, 2) for i in range(1, depth)] + [matrix(f"W{depth}", 1, 2)]
+    layers = [matrix(f"W{i}", 2, 2) for i in range(1, depth)] + [matrix(f"W{depth}", 1, 2)]
     # M's singular value at which b is at rest.
     cross = sp.Matrix([[s * b**depth + lam * b ** (2 - depth), 0]])
-    loss = squared_loss(_product(symbols), sp.diag(s, s_v), cross) + penalty(lam, *symbols)
+    loss = squared_loss(_product(layers), sp.diag(s, s_v), cross) + penalty(lam, *layers)
     near: dict[sp.Symbol, sp.Expr] = {}
-    for i, W in enumerate(symbols):
+    for i, W in enumerate(layers):
         values = sp.Matrix([[b, eta * p[i]], [eta * q[i], eta * R[i]]])
         near |= {W[j, k]: values[j, k] for j in range(W.rows) for k in range(2)}
     first = [
-        (-gradient(loss, W)).subs(near).applyfunc(lambda e: sp.diff(e, eta).subs(eta, 0)) for W in symbols
+        (-gradient(loss, W)).xreplace(near).applyfunc(lambda e: sp.diff(e, eta).subs(eta, 0)) for W in layers
     ]
-    require_zero(f"T17 mode into, L = {depth}", first[0][0, 1] + (s_v * b ** (2 * depth - 2) + lam) * p[0])
+    rate = decay_rate(f.remainder, lam)
+    yield first[0][0, 1] + f.into_mode(s_v, b, depth, lam) * p[0]
     for i in range(depth - 1):
         out, into = first[i][1, 0], first[i + 1][0, 1]
-        require_zero(f"T17 linearised remainder {i + 1} of {depth}", first[i][1, 1] + lam * R[i])
-        require_zero(f"T17 turn of the mode {i + 1} of {depth}", out + into)
-        require_zero(f"T17 imbalance {i + 1} of {depth}", out - into + 2 * lam * (q[i] - p[i + 1]))
+        yield from (first[i][1, 1] - rate * R[i], out + into, out - into - 2 * rate * (q[i] - p[i + 1]))
 
 
-def _prove_convex(velocity: Velocity, m: int, n: int, K: int) -> None:
-    """For l = exp(c.f) the expectation over x_v is explicit, and the law linear in l: other losses are superpositions
-    of exponentials with complex c (Fourier). base: what the rest of x contributes to c.f."""
+def _convex(f: Formulas) -> words.Words:
+    """The loss exp(c . f), as in `_convex_by_entries`: E l = exp(base + q), q a trace, so grad E l = E l grad q."""
+    lam, expected = sp.symbols("lambda E_l")
+    W, A = words.letter("W_v", "m", "v"), words.letter("A", "K", "m")
+    c, second_v = words.letter("c", "K", "1"), words.symmetric("Sigma_v", "v")
+    seen = c.T @ A @ W
+    exponent = sp.Rational(1, 2) * words.tr(seen @ second_v @ seen.T)
+    force = -expected * words.gradient(exponent, W) - words.gradient(words.penalty(lam, W), W)
+    return force - f.velocity(W, A, expected * c @ c.T, second_v, lam)
+
+
+def _convex_by_entries(f: Formulas, m: int, n: int, K: int) -> sp.Matrix:
+    """For l = exp(c.f) the expectation over x_v is explicit, and the law linear in l. base: what the rest of x
+    contributes to c.f. The Hessian is c c^T l."""
     lam = sp.Symbol("lambda")
     W_v, A, c, second_v = matrix("W", m, n), matrix("A", K, m), matrix("c", K, 1), symmetric("S", n)
-    base = sp.Symbol("base")
     seen = (A * W_v).T * c
-    expected = sp.exp(base + (seen.T * second_v * seen)[0] / 2)
+    expected = sp.exp(sp.Symbol("base") + (seen.T * second_v * seen)[0] / 2)
     loss = expected + penalty(lam, W_v, A)
-    hessian = c * c.T * expected
-    difference = -gradient(loss, W_v) - velocity(W_v, A, hessian, second_v, lam)
-    require_zero(f"T17 convex at {m, n, K}", difference)
+    return along(descent(loss, W_v), W_v) - f.velocity(W_v, A, c * c.T * expected, second_v, lam)
 
 
-def _prove_contraction(m: int) -> None:
-    """T^T T falls by 2 s T^T A^T H A T, a square for H = B^T B; ln det T by s tr(A^T H A)."""
+def _contraction(f: Formulas) -> words.Words:
+    """Along an eigenvector, lambda = 0: T' = -s A^T H A T. T^T T falls by a square for H = B^T B, convex loss."""
     s = sp.Symbol("s")
-    A, B, T = matrix("A", 2, m), matrix("B", 2, 2), matrix("T", m, m)
-    G = A.T * B.T * B * A
-    dT = -s * G * T
-    root = B * A * T
-    require_zero(f"T17 contraction at m = {m}", dT.T * T + T.T * dT + 2 * s * root.T * root)
+    A, B, T = words.letter("A", "K", "m"), words.letter("B", "q", "K"), words.letter("T", "m", "m")
+    moved, root = f.velocity(T, A, B.T @ B, s * words.identity("m"), 0), B @ A @ T
+    return words.rate(T.T @ T, {T: moved}) + 2 * s * root.T @ root
+
+
+def _determinant(f: Formulas) -> words.Words:
+    """Jacobi: d ln det T/dt = tr(T^{-1} T'), against the formula at int tr(A^T Hbar A) growing by tr(A^T Hbar A)."""
+    s, integral = sp.symbols("s integral")
+    A, H = words.letter("A", "K", "m"), words.symmetric("H", "K")
+    T, inverse = words.letter("T", "m", "m"), words.letter("T^-1", "m", "m")
+    moved = f.velocity(T, A, H, s * words.identity("m"), 0)
+    invertible = rewriting.rules((inverse @ T, 1), (T @ inverse, 1))
+    claimed = sp.diff(f.log_det(integral, s), integral) * words.tr(A.T @ H @ A)
+    return rewriting.under(words.tr(inverse @ moved) - claimed, invertible)
+
+
+def _determinant_by_entries(f: Formulas, m: int) -> sp.Expr:
+    s, integral = sp.symbols("s integral")
+    A, H, T = matrix("A", 2, m), symmetric("H", 2), matrix("T", m, m)
+    moved = f.velocity(T, A, H, s * sp.eye(m), 0)
     det = T.det(method="berkowitz")
-    growth = sum(sp.diff(det, T[i, j]) * dT[i, j] for i in range(m) for j in range(m))
-    require_zero(f"T17 determinant at m = {m}", growth + s * G.trace() * det)
+    grown = along(dict(zip(T, moved, strict=True)), det)
+    return grown - sp.diff(f.log_det(integral, s), integral) * (A.T * H * A).trace() * det
+
+
+def _log_det_start(f: Formulas) -> sp.Expr:
+    return f.log_det(0, sp.Symbol("s"))
+
+
+# What is false: another rate, another force, a sum for a difference.
+REMAINDER = {"remainder": lambda lam, t: sp.exp(-2 * lam * t)}
+SEPARATION = {"separation": lambda layer, lam, t: sp.exp(-2 * layer * lam * t)}
+VELOCITY = {"velocity": lambda W, A, H, S, lam: -A.T @ A @ W @ S - lam * W}
+ROTATED = {"velocity": lambda W, A, H, S, lam: A.T @ H @ A @ W @ S - lam * W}
+LOG_DET = {"log_det": lambda integral, s: -2 * s * integral}
+
+m, n, K, a, b, c = sp.symbols("m n K m_l m_l-1 m_l+1", integer=True, positive=True)
+W, A, H = sp.MatrixSymbol("W_v", m, n), sp.MatrixSymbol("A", K, m), sp.MatrixSymbol("Hbar", K, K)
+Sigma = sp.MatrixSymbol("Sigma_v", n, n)
+layer, lam, t, s, mode, depth, integral = sp.symbols("l lambda t s b L I")
+
+THEOREM = Theorem(
+    id="T17",
+    subject="depth and convex losses",
+    assumptions=(
+        "linear network",
+        "every layer maps V_{l-1} into V_l and its complement into V_l's complement (exact law in depth)",
+        "the same lambda on every layer",
+        "x_v is Gaussian (convex losses)",
+        "x_v is independent of the labels and of the rest of x (convex losses)",
+        "the loss is convex (contraction)",
+    ),
+    formulas=Formulas(
+        remainder=Formula(lambda lam, t: sp.exp(-lam * t), (lam, t)),
+        separation=Formula(lambda layer, lam, t: sp.exp(-layer * lam * t), (layer, lam, t)),
+        imbalance=Formula(
+            lambda W, following: W @ W.T - following.T @ following,
+            (sp.MatrixSymbol("W_l", a, b), sp.MatrixSymbol("W_next", c, a)),
+        ),
+        into_mode=Formula(
+            lambda s, b, depth, lam: s * b ** (2 * depth - 2) + lam, (s, mode, depth, lam), "-d ln p_1/dt"
+        ),
+        velocity=Formula(
+            lambda W, A, H, S, lam: -A.T @ H @ A @ W @ S - lam * W,
+            (W, A, H, Sigma, lam),
+            "dW_v/dt",
+            r"\dot W_v",
+        ),
+        log_det=Formula(lambda integral, s: -s * integral, (integral, s), "ln det T_s", r"\ln \det T_s"),
+    ),
+    claims=(
+        Claim(
+            "aligned layers, squared loss: they stay aligned, R_l(t) is {remainder} times R_l(0), and the separation "
+            "of subclasses in layer l is {separation} times its initial value",
+            ("aligned", "separation", "aligned by entries"),
+        ),
+        Claim(
+            "any loss, neighbouring layers W_l and W_next: {imbalance} falls as the square of {remainder}",
+            ("balance",),
+        ),
+        Claim(
+            "one converged mode b and small remainders, to first order: R_l falls as {remainder}, q_l - p_{{l+1}} as "
+            "its square, q_l + p_{{l+1}} stays, {into_mode}",
+            ("linearised",),
+            "more than one direction a layer; that the flow reaches these rates is observed",
+        ),
+        Claim(
+            "C^2 loss, x_v Gaussian and independent: {velocity}, Hbar = E[Hessian of the loss by f]",
+            ("convex", "convex by entries"),
+            "losses other than exponentials, by superposition",
+        ),
+        Claim(
+            "hence T_s' = -s A^T Hbar A T_s with {log_det}, I = int tr(A^T Hbar A) dt, and ||T_s|| <= 1 for a "
+            "convex loss, from {velocity}",
+            ("contraction", "determinant", "determinant by entries", "determinant at 0"),
+        ),
+    ),
+    steps=(
+        Step(
+            "aligned",
+            "from the squared loss of B W C, all three aligned: the blocks of W's velocity",
+            _aligned,
+            REMAINDER,
+        ),
+        Step(
+            "separation",
+            "by induction over layers, from R_l's decay",
+            _separation,
+            SEPARATION | REMAINDER,
+            "layer",
+        ),
+        Step(
+            "aligned by entries",
+            "a second time, from the loss of all layers, entry by entry",
+            _aligned_by_entries,
+            SEPARATION | REMAINDER,
+            "(L, visible, invisible)",
+            ((2, 1, 2), (3, 1, 1), (4, 1, 1)),
+        ),
+        Step(
+            "balance",
+            "from any loss of B W' W C, whatever stands after and before",
+            _balance,
+            REMAINDER | {"imbalance": lambda W, V: W @ W.T + V.T @ V},
+        ),
+        Step(
+            "linearised",
+            "from the squared loss of L layers, one invisible direction each: the flow's derivative by eta",
+            _linearised,
+            REMAINDER | {"into_mode": lambda s, b, depth, lam: s * b**depth + lam + 1},
+            "L",
+            (2, 3, 4),
+        ),
+        Step("convex", "from E exp(c . f), explicit for a Gaussian x_v: W_v's velocity", _convex, VELOCITY),
+        Step(
+            "convex by entries",
+            "a second time, entry by entry",
+            _convex_by_entries,
+            VELOCITY,
+            "(m, n, K)",
+            ((1, 2, 1), (2, 1, 2), (2, 2, 2)),
+        ),
+        Step(
+            "contraction", "from T's flow with Hbar = B^T B: T^T T falls by a square", _contraction, ROTATED
+        ),
+        Step("determinant", "from T's flow: d ln det T/dt (Jacobi)", _determinant, VELOCITY | LOG_DET),
+        Step(
+            "determinant by entries",
+            "a second time, from the determinant itself",
+            _determinant_by_entries,
+            VELOCITY | LOG_DET,
+            "m",
+            (1, 2),
+        ),
+        Step(
+            "determinant at 0",
+            "T = I at the start",
+            _log_det_start,
+            {"log_det": lambda integral, s: 1 - s * integral},
+        ),
+    ),
+)
+
+prove, statement = THEOREM.prove, THEOREM.statement

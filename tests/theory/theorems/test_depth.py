@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.special import expit
 
 from finegrain.sims.theorems import depth as observed
 from finegrain.theory.theorems import depth as law
-from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T17
 RTOL = 1e-11
@@ -183,6 +182,8 @@ def test_the_velocity_under_a_convex_loss_is_the_law(seed, loss, dim, width, wei
     )
 
 
+# A flow of some seconds in two dimensions; the velocity above is tried on all examples.
+@settings(max_examples=8)
 @given(
     seed=st.integers(0, 2**32 - 1), loss=st.sampled_from(["logistic", "cross-entropy"]), dim=st.integers(1, 2)
 )
@@ -261,12 +262,6 @@ def test_necessary_convex_for_the_contraction():
     assert invisible_growth(lambda f: f - 3) < 0.9
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_predicted_against_observed(seed):
-    for row in observed.verify(seed):
-        assert row.holds, row
-
-
 BAD_CALLS = [
     (lambda: law.predict_rate(0, 0.1), "layer must be a finite number >= 1, got 0"),
     (lambda: law.predict([1.0], -1.0, 1.0), "weight_decay must be a finite number >= 0, got -1.0"),
@@ -279,23 +274,17 @@ def test_bad_input_is_named(call, message):
         call()
 
 
-FALSE_RATES = {
-    "the same rate in every layer": lambda layer, lam: lam,
-    "twice l": lambda layer, lam: 2 * layer * lam,
+TWO = 2 * np.ones((1, 1))
+VALUES = {
+    "remainder": [(lambda: law.THEOREM.formulas.remainder.number(0.5, 2.0), np.exp(-1))],
+    "separation": [
+        (lambda: law.predict([1.0, 3.0], 0.5, 2.0)[1], 3 * np.exp(-2)),
+        (lambda: law.predict_rate(3, 0.5), 1.5),
+    ],
+    "imbalance": [
+        (lambda: law.THEOREM.formulas.imbalance.number(np.ones((1, 2)), 3 * np.eye(1))[0, 0], -7.0)
+    ],
+    "into_mode": [(lambda: law.THEOREM.formulas.into_mode.number(2.0, 3.0, 2, 0.5), 18.5)],
+    "velocity": [(lambda: law.predict_velocity(TWO, 3 * TWO, 5 * TWO, 7 * TWO, 0.5)[0, 0], -10081.0)],
+    "log_det": [(lambda: law.predict_log_det(3.0, 2.0), -6.0)],
 }
-FALSE_VELOCITIES = {
-    "T3 without the Hessian": lambda W_v, A, H, second_v, lam: -A.T * A * W_v * second_v - lam * W_v,
-    "without the covariance": lambda W_v, A, H, second_v, lam: -A.T * H * A * W_v - lam * W_v,
-}
-
-
-@pytest.mark.parametrize("claim", FALSE_RATES.values(), ids=FALSE_RATES.keys())
-def test_a_false_claim_is_not_proved_in_depth(claim):
-    with pytest.raises(ProofFailed, match=f"^{law.THEOREM.id}.* is not 0"):
-        law.prove(rate=claim)
-
-
-@pytest.mark.parametrize("claim", FALSE_VELOCITIES.values(), ids=FALSE_VELOCITIES.keys())
-def test_a_false_claim_is_not_proved_for_convex_losses(claim):
-    with pytest.raises(ProofFailed, match=f"^{law.THEOREM.id}.* is not 0"):
-        law.prove(velocity=claim)

@@ -13,8 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finegrain.theory.theorems import (
-    active_sets,
-    depth,
     rewriting,
     where_to_look,
     words,
@@ -286,17 +284,6 @@ def test_only_words_are_added_and_multiplied(operation):
 
 # False ingredients of each theorem's residuals.
 FALSE = {
-    depth: {
-        "one rate": {"rate": lambda layer, lam: lam},
-        "twice l": {"rate": lambda layer, lam: 2 * layer * lam},
-        "l squared": {"rate": lambda layer, lam: layer**2 * lam},
-        "without the Hessian": {"velocity": lambda W, A, H, S, lam: -(A.T @ A @ W @ S) - lam * W},
-        "without the covariance": {"velocity": lambda W, A, H, S, lam: -(A.T @ H @ A @ W) - lam * W},
-        "twice the force": {"velocity": lambda W, A, H, S, lam: -2 * A.T @ H @ A @ W @ S - lam * W},
-        "half the balance": {"balance": lambda lam: lam},
-        "a balance for ever": {"balance": lambda lam: 0},
-        "twice the balance": {"balance": lambda lam: 4 * lam},
-    },
     where_to_look: {
         "half the leak": {"inside": lambda s, lam, gram: s / 2 * gram + lam * words.identity("K")},
         "no weight decay": {"inside": lambda s, lam, gram: s * gram},
@@ -309,11 +296,6 @@ FALSE = {
         "no gap": {"gap": lambda seen, z: 0 * z},
         "twice the gap": {"gap": lambda seen, z: 2 * seen.T @ z @ seen},
         "a loss": {"gap": lambda seen, z: -1 * seen.T @ z @ seen},
-    },
-    active_sets: {
-        "all gates open": {"claim": lambda D, x, g: x.T @ g},
-        "the other sign": {"claim": lambda D, x, g: -(x.T @ D @ g)},
-        "gates twice": {"claim": lambda D, x, g: x.T @ D @ D @ g},
     },
 }
 CASES = [pytest.param(m, marks=getattr(pytest.mark, m.THEOREM.id), id=m.THEOREM.id) for m in FALSE]
