@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from finegrain.sims.population.loss import population_loss
@@ -67,6 +67,7 @@ def test_aligned_neurons_grow_at_the_claimed_rate(problem, relative, dim):
     np.testing.assert_allclose(-dA, rate * A, atol=bound, rtol=0)
 
 
+@settings(max_examples=12)
 @given(problem=problems(most=3), relative=st.floats(0, 2), span=st.floats(0.1, 3))
 def test_separation_is_one_function_of_margin_and_time_for_every_loss(problem, relative, span):
     loss, K, S, amplitudes = problem
@@ -101,6 +102,7 @@ def test_the_margin_settles_at_the_slope_of_its_flow(loss, S, K, relative):
     assert law.predict_transient(loss, S, C, weight_decay, K) == pytest.approx(-slope, rel=0, abs=1e-9)
 
 
+@settings(max_examples=12)
 @given(problem=problems(low=1e-5, most=4), relative=relative_decays)
 def test_rest_and_rate_for_every_loss_on_both_sides_of_critical(problem, relative):
     loss, K, S, amplitudes = problem
@@ -129,6 +131,7 @@ def test_rest_and_rate_for_every_loss_on_both_sides_of_critical(problem, relativ
         assert late.margin < amplitudes.max() ** 2 * 4**S
 
 
+@settings(max_examples=12)
 @given(seed=st.integers(0, 2**32 - 1), width=st.integers(4, 64), relative=st.floats(0.2, 0.7))
 def test_random_logistic_starts_of_every_width_erode_at_the_rate(seed, width, relative):
     S, mixture = 2, Mixture.orthonormal(2, 2)
