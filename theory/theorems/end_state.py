@@ -515,7 +515,7 @@ THEOREM = Theorem(
             _rest_point,
             SHRINKAGE,
             "(K, S)",
-            ((2, 1), (2, 2), (2, 3), (3, 2)),
+            ((2, 1), (2, 2), (3, 2)),
         ),
         Step(
             "leaky minimum",

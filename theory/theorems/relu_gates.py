@@ -26,54 +26,38 @@ squared loss with unequal pi_c nu_c^2 f may overshoot however small eps is, and 
 Vector outputs: with K = 3 and a_j in random directions 44 % of the neurons end up serving several coarse classes with
 one-hot targets, 11 % with centred ones (S = 2, eps = 1e-3); nearly none with centred ones and each a_j along a target.
 
+Proved here from the loss: the velocities at the sizes stated, (a), (b) at up to three open gates, and of (c) how fast a
+wrong gate closes at least and how long outputs stay small at least. On paper: that these two times, compared, close a
+gate; that a gate of a_j's own sign stays open with the logistic loss and for S = 1. Observed only: that it does with
+the squared loss and S > 1, as eps -> 0.
+
 Source: this project, T6 (in the setting of Yang, Steinhardt & Hu, ICML 2023).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, penalty, require_zero
+from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem
+from finegrain.theory.theorems.symbolic import descent, matrix, penalty
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.arrays import Array
 
 Gates = NDArray[np.bool_]
 
-THEOREM = Theorem(
-    id="T6",
-    subject="ReLU gates",
-    statement="a closed gate stays closed; from a small start the gates left open are the first ones of a_j's sign",
-    assumptions=(
-        "ReLU",
-        "orthogonal means",
-        "no input noise",
-        "scalar output with targets +-1 (b, c)",
-        "|a_j| >= ||w_j|| at the start (b, c)",
-        "a small start, as `guaranteed` says (c)",
-        "logistic loss, or equal pi_c nu_c^2 within a coarse class (c, for gates of a_j's sign)",
-    ),
-    sizes="(C, m, K) = (2,2,1), (3,2,2), (4,1,3) with every pattern of gates; n = 1, 2, 3 open gates in (b); "
-    "the closing time for all sizes",
-    latex=(
-        r"\dot w_{jc} = \pi_c \nu_c^2\, [w_{jc} > 0]\; g_c \cdot a_j - \lambda w_{jc}",
-        r"w_{jc}(0) \le 0 \;\Rightarrow\; w_{jc}(t) = e^{-\lambda t} w_{jc}(0)",
-        r"t_{\text{closed}} \le \operatorname{asinh}\bigl(w_{jc} / (\nu_c \sqrt{D_j})\bigr) / (\pi_c \nu_c\, g_{\min})",
-    ),
-)
-
-SIZES = ((2, 2, 1), (3, 2, 2), (4, 1, 3))
-DELTAS = np.linspace(0.02, 0.6, 30)  # bounds on |f| that `guaranteed` tries
+# Bounds on |f| that `guaranteed` tries.
+DELTAS = np.linspace(0.02, 0.6, 30)
 
 
 def predict_frozen(projections: ArrayLike, weight_decay: float, t: float) -> Array:
     """Closed coordinates w_jc <= 0, any shape, at time t; NaN where the gate is open and the law says nothing."""
     start = np.asarray(projections, dtype=np.float64)
-    return np.where(start <= 0, np.exp(-weight_decay * t) * start, np.nan)
+    return np.where(start <= 0, THEOREM.formulas.frozen.number(start, weight_decay, t), np.nan)
 
 
 def predict_open(projections: ArrayLike, outputs: ArrayLike, targets: ArrayLike) -> Gates:
@@ -86,6 +70,21 @@ def predict_open(projections: ArrayLike, outputs: ArrayLike, targets: ArrayLike)
     """
     w, a, t = _checked(projections, outputs, targets)
     return (w > 0) & (np.sign(a)[:, None] == t)
+
+
+def predict_share(projections: ArrayLike, outputs: ArrayLike, targets: ArrayLike) -> float:
+    """Share of all gates that are open then."""
+    return float(np.mean(predict_open(projections, outputs, targets)))
+
+
+def predict_closing(projection: float, output: float, norm: float, weight: float, low: float = 1.0) -> float:
+    """Latest time at which a neuron's one open gate on a wrong class closes (lambda = 0), while |g| >= low there.
+
+    Without open gates of the other kind, and at |g| = low, it is that time.
+    """
+    f = THEOREM.formulas
+    slack = f.slack.number(output, projection / norm)
+    return float(f.closing.number(projection, norm, slack, weight, low))
 
 
 def guaranteed(
@@ -109,15 +108,18 @@ def guaranteed(
     pi = checks.real("weights", weights, (t.size,))
     nu = checks.real("norms", norms, (t.size,))
     checks.one_of("loss", loss, ("logistic", "squared"))
-    wrong = np.where(np.sign(a)[:, None] == t, 0, np.maximum(w / nu, 0))
-    slack = a**2 - np.sum(wrong**2, axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):  # no slack: the gate never closes
-        stretch = np.where(wrong > 0, wrong / np.sqrt(np.maximum(slack, 0))[:, None], 0)
-    closing = np.max(np.arcsinh(stretch) / (pi * nu), axis=1)  # times low
+    f = THEOREM.formulas
+    wrong = np.where(np.sign(a)[:, None] == t, 0, np.maximum(w, 0))
+    slack = np.maximum(f.slack.number(a, np.linalg.norm(wrong / nu, axis=1)), 0)[:, None]
+    # Without slack the gate never closes.
+    with np.errstate(divide="ignore"):
+        times = f.closing.number(wrong, nu, np.where(wrong > 0, slack, 1), pi, 1.0)
+    # Times low.
+    closing = np.max(times, axis=1)
     growth = max(np.sqrt(np.sum((pi * nu)[t == sign] ** 2)) for sign in (-1, 1))
     log_size = np.log(nu.max() * np.sum(a**2)) + 2 * np.log(eps)
     low, high = (expit(-DELTAS), expit(DELTAS)) if loss == "logistic" else (1 - DELTAS, 1 + DELTAS)
-    return np.any(closing[:, None] / low <= (np.log(DELTAS) - log_size) / (2 * high * growth), axis=1)
+    return np.any(closing[:, None] / low <= f.small.number(DELTAS, log_size, high, growth), axis=1)
 
 
 def _checked(projections: ArrayLike, outputs: ArrayLike, targets: ArrayLike) -> tuple[Array, Array, Array]:
@@ -128,20 +130,7 @@ def _checked(projections: ArrayLike, outputs: ArrayLike, targets: ArrayLike) -> 
     return w, checks.real("outputs", outputs, (w.shape[0],)), t
 
 
-def prove(velocity: Callable[..., sp.Expr] | None = None) -> None:
-    """Velocities from the loss at every pattern of gates, for an undetermined loss; then (b) and (c) from them.
-
-    velocity: the claimed (gate, pi nu^2, g . a, w, lambda) -> dw/dt; the theorem's own by default.
-    """
-    velocity = velocity or (lambda gate, scale, force, w, lam: gate * scale * force - lam * w)
-    for C, m, K in SIZES:
-        _prove_velocity(velocity, C, m, K)
-    _prove_frozen(velocity)
-    _prove_sign(velocity)
-    _prove_closing(velocity)
-
-
-def _prove_velocity(velocity: Callable[..., sp.Expr], C: int, m: int, K: int) -> None:
+def _velocity(f: Formulas, C: int, m: int, K: int) -> Iterator[sp.Expr]:
     """Means nu_c e_c in C + 1 dimensions (a rotation gives any orthogonal means); each gate a symbol, 0 or 1."""
     lam = sp.Symbol("lambda")
     pi, nu = sp.symbols(f"pi:{C}"), sp.symbols(f"nu:{C}")
@@ -150,56 +139,199 @@ def _prove_velocity(velocity: Callable[..., sp.Expr], C: int, m: int, K: int) ->
     loss, force = penalty(lam, W, A), sp.zeros(K, C)
     for c in range(C):
         h = [gates[j, c] * nu[c] * W[j, c] for j in range(m)]
-        f = {y[k]: sum(A[k, j] * h[j] for j in range(m)) for k in range(K)}
+        outputs = {y[k]: sum(A[k, j] * h[j] for j in range(m)) for k in range(K)}
         value = sp.Function(f"loss_{c}")(*y)
-        loss += pi[c] * value.subs(f)
+        loss += pi[c] * value.subs(outputs)
         for k in range(K):
-            force[k, c] = -sp.diff(value, y[k]).subs(f)
-    moved = -gradient(loss, W).doit()
+            force[k, c] = -sp.diff(value, y[k]).subs(outputs)
+    speed = descent(loss, W, A)
     for j in range(m):
         for c in range(C):
             push = sum(force[k, c] * A[k, j] for k in range(K))
-            claimed = velocity(gates[j, c], pi[c] * nu[c] ** 2, push, nu[c] * W[j, c], lam)
-            require_zero(f"T6 gate velocity at {C, m, K}", (nu[c] * moved[j, c] - claimed).doit())
-    output = -gradient(loss, A).doit()
-    for k in range(K):
-        for j in range(m):
-            drive = sum(pi[c] * force[k, c] * gates[j, c] * nu[c] * W[j, c] for c in range(C))
-            require_zero(f"T6 output velocity at {C, m, K}", (output[k, j] - drive + lam * A[k, j]).doit())
+            claimed = f.velocity(gates[j, c], pi[c] * nu[c] ** 2, push, nu[c] * W[j, c], lam)
+            yield (nu[c] * speed[W[j, c]] - claimed).doit()
+        for k in range(K):
+            drive = sum(f.drive(pi[c], force[k, c], gates[j, c] * nu[c] * W[j, c]) for c in range(C))
+            yield (speed[A[k, j]] - drive + lam * A[k, j]).doit()
 
 
-def _prove_frozen(velocity: Callable[..., sp.Expr]) -> None:
-    """(a): behind a closed gate e^{-lambda t} w solves the flow, whatever pushes."""
+def _frozen(f: Formulas) -> Iterator[sp.Expr]:
+    """(a): behind a closed gate the path solves the flow, whatever pushes."""
     lam, t, w, scale, force = sp.symbols("lambda t w s F")
-    path = sp.exp(-lam * t) * w
-    require_zero("T6 frozen", sp.diff(path, t) - velocity(0, scale, force, path, lam))
+    path = f.frozen(w, lam, t)
+    yield sp.diff(path, t) - f.velocity(0, scale, force, path, lam)
+    yield path.subs(t, 0) - w
 
 
-def _prove_sign(velocity: Callable[..., sp.Expr]) -> None:
+def _sign(f: Formulas, n: int) -> Iterator[sp.Expr]:
     """(b): in v_c = w_jc/nu_c > 0, p_c = pi_c nu_c: (da/dt + lambda a)^2 = (sum_c p_c g_c v_c)^2 is at most
     sum (p_c g_c)^2 sum v_c^2 (Lagrange's identity), and sum v_c^2 - a^2 decays at 2 lambda, so stays <= 0."""
     lam, a = sp.symbols("lambda a")
-    for n in (1, 2, 3):
-        p, v = sp.symbols(f"p:{n}"), sp.symbols(f"v:{n}")
-        nu, g = sp.symbols(f"nu:{n}"), sp.symbols(f"g:{n}")
-        da = sum(p[c] * g[c] * v[c] for c in range(n)) - lam * a
-        dv = [velocity(1, p[c] * nu[c], g[c] * a, nu[c] * v[c], lam) / nu[c] for c in range(n)]
-        excess = sum(x**2 for x in v) - a**2
-        change = 2 * sum(v[c] * dv[c] for c in range(n)) - 2 * a * da
-        require_zero(f"T6 balance at n = {n} open gates", change + 2 * lam * excess)
-        pairs = [(c, k) for c in range(n) for k in range(c)]
-        squares = sum((p[c] * g[c] * v[k] - p[k] * g[k] * v[c]) ** 2 for c, k in pairs)
-        bound = sum((p[c] * g[c]) ** 2 for c in range(n)) * sum(x**2 for x in v)
-        require_zero(f"T6 sign at n = {n} open gates", bound - (da + lam * a) ** 2 - squares)
+    pi, v, nu, g = (sp.symbols(f"{name}:{n}") for name in ("pi", "v", "nu", "g"))
+    da = sum(f.drive(pi[c], g[c], nu[c] * v[c]) for c in range(n)) - lam * a
+    dv = [f.velocity(1, pi[c] * nu[c] ** 2, g[c] * a, nu[c] * v[c], lam) / nu[c] for c in range(n)]
+    excess = -f.slack(a, sp.sqrt(sum(x**2 for x in v)))
+    change = 2 * sum(v[c] * dv[c] for c in range(n)) - 2 * a * da
+    yield change + 2 * lam * excess
+    p = [pi[c] * nu[c] for c in range(n)]
+    pairs = [(c, k) for c in range(n) for k in range(c)]
+    squares = sum((p[c] * g[c] * v[k] - p[k] * g[k] * v[c]) ** 2 for c, k in pairs)
+    bound = sum(f.pace(p[c], g[c]) for c in range(n)) * sum(x**2 for x in v)
+    yield bound - (da + lam * a) ** 2 - squares
 
 
-def _prove_closing(velocity: Callable[..., sp.Expr]) -> None:
-    """(c): for a > 0, an own class v with g > 0 and a wrong one z with g = -low: D = a^2 - z^2 obeys
-    dD/dt + 2 lambda D = 2 a p g v >= 0, and asinh(z/sqrt D) falls at p low from a D that stays (lambda = 0)."""
-    lam, p, q, g, low = sp.symbols("lambda p q g low")
-    a, v, z, D = sp.symbols("a v z D", positive=True)
-    da = p * g * v - q * low * z - lam * a
-    dz = velocity(1, q, -low * a, z, lam)
-    require_zero("T6 slack", 2 * a * da - 2 * z * dz + 2 * lam * (a**2 - z**2) - 2 * a * p * g * v)
-    falling = sp.diff(sp.asinh(z / sp.sqrt(D)), z) * dz.subs(lam, 0)
-    require_zero("T6 closing time", falling.subs(a, sp.sqrt(D + z**2)) + q * low)
+def _slack(f: Formulas) -> sp.Expr:
+    """(c): for a > 0, an own class at v with g > 0 and a wrong one at z with g = -low: the slack's change, weight decay
+    scaled out, is 2 a pi nu g v >= 0."""
+    lam, pi, nu, rho, g, low = sp.symbols("lambda pi nu rho g low", positive=True)
+    a, v, z = sp.symbols("a v z", positive=True)
+    da = f.drive(pi, g, nu * v) - f.drive(rho, low, nu * z) - lam * a
+    dz = f.velocity(1, rho * nu**2, -low * a, nu * z, lam) / nu
+    slack = f.slack(a, z)
+    change = sp.diff(slack, a) * da + sp.diff(slack, z) * dz + 2 * lam * slack
+    return change - 2 * a * f.drive(pi, g, nu * v)
+
+
+def _closing(f: Formulas) -> sp.Expr:
+    """(c): at a slack D that stays (lambda = 0) the time left to a wrong gate runs down at 1."""
+    pi, nu, low, w, D, a = sp.symbols("pi nu low w D a", positive=True)
+    dw = f.velocity(1, pi * nu**2, -low * a, w, 0)
+    left = sp.diff(f.closing(w, nu, D, pi, low), w) * dw
+    # The slack's a.
+    (output,) = (x for x in sp.solve(f.slack(a, w / nu) - D, a) if x.is_positive)
+    return left.subs(a, output) + 1
+
+
+def _small(f: Formulas, n: int) -> sp.Expr:
+    """|f_c| <= nu_c sum_j a_j^2, which grows at twice the pace at most: until it is delta."""
+    log_size, t = sp.symbols("log_size t", real=True)
+    delta, high = sp.symbols("delta high", positive=True)
+    p = sp.symbols(f"p:{n}", positive=True)
+    pace = sp.sqrt(sp.factor(sum(f.pace(x, high) for x in p)))
+    (until,) = sp.solve(log_size + 2 * pace * t - sp.log(delta), t)
+    return until - f.small(delta, log_size, high, sp.sqrt(sum(x**2 for x in p)))
+
+
+gate, scale, force, w, lam, t, pi, g, h, p, a, z, nu, D, low, delta, size, high, P = sp.symbols(
+    "open s_c F_c w_jc lambda t pi_c g_c h_jc p_c a_j z nu_c D_j low delta log_size high P", positive=True
+)
+# What is false: a closed gate feels the loss; twice the drive; a sum for the slack.
+VELOCITY = {"velocity": lambda gate, scale, force, w, lam: scale * force - 2 * lam * w}
+DRIVE = {"drive": lambda pi, g, h: 2 * pi * g * h}
+SLACK = {"slack": lambda a, z: a**2 - 2 * z**2}
+
+THEOREM = Theorem(
+    id="T6",
+    subject="ReLU gates",
+    assumptions=(
+        "ReLU",
+        "orthogonal means",
+        "no input noise",
+        "scalar output with targets +-1 (b, c)",
+        "|a_j| >= ||w_j|| at the start (b, c)",
+        "a small start, as `guaranteed` says (c)",
+        "logistic loss, or equal pi_c nu_c^2 within a coarse class (c, for gates of a_j's sign)",
+    ),
+    formulas=Formulas(
+        velocity=Formula(
+            lambda gate, scale, force, w, lam: gate * scale * force - lam * w,
+            (gate, scale, force, w, lam),
+            "dw_jc/dt",
+            r"\dot w_{jc}",
+        ),
+        drive=Formula(lambda pi, g, h: pi * g * h, (pi, g, h)),
+        frozen=Formula(lambda w, lam, t: sp.exp(-lam * t) * w, (w, lam, t), "w_jc(t)", "w_{jc}(t)"),
+        pace=Formula(lambda p, g: (p * g) ** 2, (p, g)),
+        slack=Formula(lambda a, z: a**2 - z**2, (a, z), "D_j", "D_j"),
+        closing=Formula(
+            lambda w, nu, D, pi, low: sp.asinh(w / (nu * sp.sqrt(D))) / (pi * nu * low),
+            (w, nu, D, pi, low),
+            "t",
+            r"t_{\text{closed}}",
+        ),
+        small=Formula(
+            lambda delta, size, high, P: (sp.log(delta) - size) / (2 * high * P),
+            (delta, size, high, P),
+            "t",
+            r"t_{\text{small}}",
+        ),
+    ),
+    claims=(
+        Claim(
+            "with s_c = pi_c nu_c^2, F_c = g_c . a_j and open = 0 or 1: {velocity}, and a_j moves by the sum of "
+            "{drive}, less lambda a_j",
+            ("velocity",),
+        ),
+        Claim("(a) once w_jc <= 0 it is {frozen}, and the gate stays closed", ("velocity", "frozen")),
+        Claim(
+            "(b) |a_j| >= ||w_j||, one output: a_j keeps its sign, as (d ln|a_j|/dt + lambda)^2 is at most the sum of "
+            "{pace}, p_c = pi_c nu_c",
+            ("velocity", "sign"),
+            "more than three open gates",
+        ),
+        Claim(
+            "(c) with z the norm of w_jc/nu_c over wrong classes {slack} never falls (lambda scaled out), and a wrong "
+            "gate closes by {closing} while |g_c| >= low; |f| <= delta up to {small}, "
+            "log_size = ln(max nu_c sum a_j^2)",
+            ("velocity", "sign", "slack", "closing", "small"),
+            "several wrong gates at once, on paper",
+        ),
+        Claim(
+            "from a small start the gates left open at the end are the first ones of a_j's sign",
+            ("slack", "closing", "small"),
+            "that those of a_j's sign stay open is shown on paper for the logistic loss and S = 1, else observed",
+        ),
+    ),
+    steps=(
+        Step(
+            "velocity",
+            "from any loss of the outputs, every gate a symbol: velocities of w and a",
+            _velocity,
+            VELOCITY | DRIVE,
+            "(C, m, K)",
+            ((2, 2, 1), (3, 2, 2), (4, 1, 3)),
+        ),
+        Step(
+            "frozen",
+            "from the velocity at a closed gate: its path",
+            _frozen,
+            {"frozen": lambda w, lam, t: sp.exp(-2 * lam * t) * w, **VELOCITY},
+            "push",
+        ),
+        Step(
+            "sign",
+            "from the velocities: the balance, and Lagrange's identity for the pace of a",
+            _sign,
+            {"pace": lambda p, g: p**2 * g, **VELOCITY, **DRIVE, **SLACK},
+            "open gates",
+            (1, 2, 3),
+        ),
+        Step(
+            "slack",
+            "from the velocities with an own and a wrong class: the slack grows by the own one",
+            _slack,
+            SLACK | VELOCITY,
+            "weights",
+        ),
+        Step(
+            "closing",
+            "from the velocity at constant slack: the time left falls at 1",
+            _closing,
+            {"closing": lambda w, nu, D, pi, low: w / (nu * sp.sqrt(D)) / (pi * nu * low), **SLACK},
+            "weights",
+        ),
+        Step(
+            "small",
+            "from the pace: how long sum a_j^2 needs to grow to delta at least",
+            _small,
+            {
+                "small": lambda delta, size, high, P: (sp.log(delta) - size) / (high * P),
+                "pace": lambda p, g: p * g**2,
+            },
+            "classes",
+            (2, 3),
+        ),
+    ),
+)
+
+prove, statement = THEOREM.prove, THEOREM.statement

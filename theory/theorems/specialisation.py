@@ -413,7 +413,7 @@ THEOREM = Theorem(
             ("growth", "master"),
         ),
         Claim(
-            "from scale eps training ends at {exponent}, the same q (S - 1 for m >> 2^S)",
+            "from scale eps separation sep ends at {exponent}, the same q (S - 1 for m >> 2^S)",
             ("growth", "exponent", "exponent of the law"),
             "that training ends at f = 1 is shown on paper, that a random small start aligns is observed",
         ),

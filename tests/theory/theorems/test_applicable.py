@@ -70,6 +70,6 @@ def test_means_a_rounding_from_orthogonal_are_orthogonal():
 def test_theorems_by_number_have_predict_prove_and_statement():
     assert fg.theorems["T7"].predict(2) == pytest.approx(1 - np.sqrt(0.5))
     fg.theorems["T7"].prove()
-    assert "separation" in fg.theorems["T7"].THEOREM.statement
+    assert "separation" in fg.theorems["T7"].statement
     with pytest.raises(KeyError, match="T99"):
         fg.theorems["T99"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from finegrain.sims import plain
@@ -22,6 +22,7 @@ shares = st.one_of(st.floats(0.05, 0.7), st.floats(1.2, 3))
 sizes = st.sampled_from([(2, S) for S in range(2, 6)] + [(3, 2), (3, 3), (4, 2), (4, 3), (5, 2), (6, 2)])
 
 
+@settings(max_examples=12)
 @given(size=sizes, share=shares, seed=seeds)
 def test_flow_ends_where_the_law_says_on_both_sides_of_critical(size, share, seed):
     predicted, _, found = observed.arrival(*size, share, seed, digits=9)
@@ -29,6 +30,7 @@ def test_flow_ends_where_the_law_says_on_both_sides_of_critical(size, share, see
     assert found.output[-1] == pytest.approx(predicted, rel=np.exp(-9), abs=0 if predicted else np.exp(-9))
 
 
+@settings(max_examples=12)
 @given(share=st.one_of(st.floats(0.1, 0.7), st.floats(1.2, 2)), seed=seeds)
 def test_random_starts_end_there_too(share, seed):
     weight_decay, found = observed.from_random_start(share, seed, width=24, digits=8)

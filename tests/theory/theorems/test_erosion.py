@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from finegrain.sims import plain
@@ -26,6 +26,7 @@ shares = st.one_of(st.floats(0.1, 0.9), st.floats(1.1, 3))
 sizes = st.sampled_from([(2, 2), (2, 3), (2, 4), (2, 5), (3, 2), (3, 3), (4, 2), (4, 3), (5, 2), (6, 2)])
 
 
+@settings(max_examples=12)
 @given(size=sizes, share=shares, seed=seeds)
 def test_the_rate_is_the_law_to_a_tenth_of_a_percent_on_both_sides_of_critical(size, share, seed):
     rate, found = observed.eroded(*size, share, seed)
@@ -34,6 +35,7 @@ def test_the_rate_is_the_law_to_a_tenth_of_a_percent_on_both_sides_of_critical(s
     assert observed.mean_rate(found) == pytest.approx(rate, rel=bound)
 
 
+@settings(max_examples=12)
 @given(share=st.one_of(st.floats(0.1, 0.8), st.floats(1.2, 2)), seed=seeds)
 def test_random_starts_erode_at_the_same_rate(share, seed):
     rate, found = observed.from_random_start(share, seed, width=40)
@@ -79,6 +81,7 @@ def test_a_linear_network_erodes_at_weight_decay_itself(share, seed):
     assert rate > 2 * law.predict_rate(weight_decay, 2, 4)
 
 
+@settings(max_examples=12)
 @given(
     weights=st.sampled_from([(0.35, 0.15), (0.3, 0.2), (0.4, 0.1), (0.2, 0.18, 0.12), (0.25, 0.15, 0.1)]),
     share=st.floats(0.1, 0.8),

@@ -4,17 +4,16 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-import sympy as sp
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from finegrain.sims.population.loss import population_loss
 from finegrain.sims.theorems import loss_universality as observed
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.targets import centred_one_hot, one_hot, signs
+from finegrain.theory.theorems import erosion
 from finegrain.theory.theorems import loss_universality as law
 from finegrain.theory.theorems.specialisation import predict as exponent
-from finegrain.theory.theorems.symbolic import ProofFailed
 
 pytestmark = pytest.mark.T15
 EPS = np.finfo(float).eps
@@ -68,6 +67,7 @@ def test_aligned_neurons_grow_at_the_claimed_rate(problem, relative, dim):
     np.testing.assert_allclose(-dA, rate * A, atol=bound, rtol=0)
 
 
+@settings(max_examples=12)
 @given(problem=problems(most=3), relative=st.floats(0, 2), span=st.floats(0.1, 3))
 def test_separation_is_one_function_of_margin_and_time_for_every_loss(problem, relative, span):
     loss, K, S, amplitudes = problem
@@ -102,6 +102,7 @@ def test_the_margin_settles_at_the_slope_of_its_flow(loss, S, K, relative):
     assert law.predict_transient(loss, S, C, weight_decay, K) == pytest.approx(-slope, rel=0, abs=1e-9)
 
 
+@settings(max_examples=12)
 @given(problem=problems(low=1e-5, most=4), relative=relative_decays)
 def test_rest_and_rate_for_every_loss_on_both_sides_of_critical(problem, relative):
     loss, K, S, amplitudes = problem
@@ -130,6 +131,7 @@ def test_rest_and_rate_for_every_loss_on_both_sides_of_critical(problem, relativ
         assert late.margin < amplitudes.max() ** 2 * 4**S
 
 
+@settings(max_examples=12)
 @given(seed=st.integers(0, 2**32 - 1), width=st.integers(4, 64), relative=st.floats(0.2, 0.7))
 def test_random_logistic_starts_of_every_width_erode_at_the_rate(seed, width, relative):
     S, mixture = 2, Mixture.orthonormal(2, 2)
@@ -200,28 +202,6 @@ def test_other_losses_erode_at_the_same_rate(name):
     )
     # S^2 sep^2 of the norm is not on all S, at the window's start.
     assert rate == pytest.approx(weight_decay * exponent(S), rel=4 * seps[2] ** 2 + 1e-5)
-
-
-def test_known_ends():
-    """Logistic, S = 2, C = 4, lambda = .1: r = .2 sqrt 2. Softmax with K = 2 is logistic in f_1 - f_2."""
-    assert law.predict_residual(2, 4, 0.1) == pytest.approx(0.2 * np.sqrt(2), rel=1e-15)
-    assert law.predict_end("logistic", 2, 4, 0.1) == pytest.approx(
-        np.log(1 / (0.2 * np.sqrt(2)) - 1), rel=1e-14
-    )
-    assert law.predict_end("squared", 2, 4, 0.1) == pytest.approx(1 - 0.2 * np.sqrt(2), rel=1e-14)
-    assert law.predict_probability(2, 4, 0.1, 2) == pytest.approx(1 - 0.2, rel=1e-14)
-    assert law.predict_end("cross-entropy", 2, 4, 0.1, 2) == pytest.approx(
-        np.log(0.8 / 0.2) / np.sqrt(2), rel=1e-14
-    )
-    assert law.predict_probability(2, 6, 5.0, 3) == 1 / 3
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_predicted_against_observed(seed):
-    rows = observed.verify(seed)
-    for row in rows:
-        assert row.holds, row
-        assert row.error < 0.005
 
 
 def late_rate(loss, mixture, W, A, weight_decay, activation="relu"):
@@ -344,14 +324,55 @@ def test_bad_input_is_named(call, message):
         call()
 
 
-FALSE_CLAIMS = {
-    "rest at C lambda/S": lambda S, C, lam: C * lam / S,
-    "rest whatever C": lambda S, C, lam: lam / sp.sqrt(S),
-    "rest whatever S": lambda S, C, lam: C * lam,
+def number(name, *arguments):
+    return law.THEOREM.formulas[name].number(*arguments)
+
+
+ROOT = np.sqrt(2 / 3)
+# S = 4, C = 8, lambda = .1: r = .4. Softmax at F = 0, K = 3: p = 1/3; K = 2 is logistic in f_1 - f_2.
+VALUES = {
+    "growth": [(lambda: number("growth", 4, 3.0, 2.0, 0.5), 2.5)],
+    "squared": [(lambda: law.residual("squared", 0.25), 0.75)],
+    "logistic": [(lambda: law.residual("logistic", np.log(3)), 0.25)],
+    "softmax": [
+        (lambda: law.residual("cross-entropy", 0.0, 3), ROOT),
+        (lambda: law.residual("cross-entropy", np.log(4) * ROOT, 3), 1 / 3 / ROOT),
+    ],
+    "rest": [(lambda: law.predict_residual(4, 8, 0.1), 0.4)],
+    "critical": [
+        (lambda: law.predict_critical("logistic", 4, 8), 0.125),
+        (lambda: law.predict_critical("cross-entropy", 4, 12, 3), ROOT / 6),
+    ],
+    "logistic_end": [(lambda: law.predict_end("logistic", 4, 8, 0.1), np.log(1.5))],
+    "probability": [
+        (lambda: law.predict_probability(4, 12, 0.1, 3), 1 - 0.6 * ROOT),
+        (lambda: law.predict_probability(4, 12, 5.0, 3), 1 / 3),
+    ],
+    "softmax_end": [(lambda: number("softmax_end", 0.8, 3), np.log(8) * ROOT)],
+    "rate": [
+        (lambda: law.predict_rate("logistic", 4, 8, 0.1), 0.1 - 0.05 * np.sqrt(3)),
+        (lambda: law.predict_rate("logistic", 4, 8, 9.0), 0.125 - 0.0625 * np.sqrt(3)),
+    ],
+    "transient": [
+        (lambda: number("transient", 3.0, 0.5, 4, 8), 0.75),
+        (lambda: law.predict_transient("squared", 4, 8, 0.1), 0.3),
+    ],
+    "logistic_fall": [(lambda: law.predict_transient("logistic", 4, 8, 0.1), np.log(1.5) * 0.12)],
+    "softmax_fall": [(lambda: number("softmax_fall", 0.5, 2), np.sqrt(0.5) - 0.25)],
+    "dying": [(lambda: law.predict_transient("squared", 4, 8, 0.75), 1.0)],
+    "decay": [(lambda: number("decay", 0.5, 2.0), np.exp(-2))],
+    "exponent": [(lambda: law.predict_exponents(4)[0], 1 - np.sqrt(3) / 2)],
+    "margin_exponent": [(lambda: law.predict_exponents(4)[1], np.sqrt(3) / 4 - 0.5)],
+    "unequal_margin": [(lambda: number("unequal_margin", 3.0, 0.2, 0.5), 1.2)],
 }
 
 
-@pytest.mark.parametrize("claim", FALSE_CLAIMS.values(), ids=FALSE_CLAIMS.keys())
-def test_a_false_claim_is_not_proved(claim):
-    with pytest.raises(ProofFailed, match=f"^{law.THEOREM.id}.* is not 0"):
-        law.prove(claim)
+def test_the_softmax_end_by_hand():
+    """K = 2, S = 2, C = 4, lambda = .1: p = .8 (beside VALUES, where a false p has no logarithm)."""
+    assert law.predict_end("cross-entropy", 2, 4, 0.1, 2) == pytest.approx(np.log(4) / np.sqrt(2), rel=1e-14)
+
+
+def test_unequal_pulls_are_those_of_the_squared_loss_in_closed_form():
+    """d_c = pi_c/(1 + pi_c P/lambda) for the squared loss (T8), which has its own solver."""
+    expected = erosion.rest_forces(0.1, [0.35, 0.15])
+    np.testing.assert_allclose(law.predict_unequal("squared", [0.35, 0.15], 0.1), expected, rtol=1e-9)
