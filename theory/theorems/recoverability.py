@@ -19,7 +19,8 @@ All is unchanged by a change of scale of x, in floating point too, from 1e-150 t
 Corrected: below scales of about 1e-82 the bisector's accuracy had been computed as 1, for squares of squares
 underflow.
 
-Proved: (a) to (d) where the split goes through the midpoint. Only observed: that the midpoint is best.
+Proved: (a) for the cut on the log-likelihood ratio; (b); (c) and (d) where the split goes through the midpoint, (d) for
+every dimension. Only observed: that the midpoint is best.
 
 (d) is an equivalence in every dimension: for u = cos(th) delta/||delta|| + sin(th) e, e orthogonal, E|u.x| grows with
 the variance e^T Cov e, and along c = cos^2(th) its derivative has the sign of a^2 k(h) - (tau^2 - s^2), where
@@ -38,42 +39,22 @@ Every file named recoverability is this theorem's: its simulation, its test on r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike
-from scipy.special import ndtr
 
 from finegrain.theory import pairs
 from finegrain.theory.moments import Moments
-from finegrain.theory.theorems.symbolic import Theorem, gradient, matrix, require_zero, symmetric
+from finegrain.theory.theorems import rewriting, words
+from finegrain.theory.theorems.gaussian_kinematics import cdf, pdf
+from finegrain.theory.theorems.proof import Claim, Formula, Formulas, Step, Theorem
+from finegrain.theory.theorems.symbolic import gradient, matrix, symmetric
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.arrays import Array
-
-THEOREM = Theorem(
-    id="T10",
-    subject="recoverability",
-    statement="two Gaussian classes: optimum Phi(Delta/2); 2-means is the bisector iff tau^2 < (pi/2)(E|X|)^2",
-    assumptions=(
-        "each class is Gaussian",
-        "the two covariances are equal",
-        "equal weights (Phi(Delta/2), 2-means and its thresholds; the optimum has a form for any)",
-        "delta is an eigenvector of Cov (bisector optimal, thresholds)",
-    ),
-    sizes="rules at d = 1, 2, 3, rest point at d = 2, 3, equality at d = 2, 3, 4, thresholds for every d",
-    latex=(
-        r"p\,\Phi(\Delta/2 + \ell/\Delta) + (1-p)\,\Phi(\Delta/2 - \ell/\Delta), \quad \ell = \ln\tfrac{p}{1-p}",
-        r"\Phi\Bigl(\|\delta\|^2 / 2\sqrt{\delta^\top \mathrm{Cov}\,\delta}\Bigr)",
-        r"n \sim \tfrac{\delta}{2}\,(1 - 2\Phi(-a/s)) + 2\varphi(a/s)\,\mathrm{Cov}\,n/s",
-        r"\tau^2 < \tfrac{\pi}{2}(\mathbb{E}|X|)^2, \qquad \tau^2 < s\,\mathbb{E}|X| / 2\varphi(a/s)",
-    ),
-)
-
-RULE_SIZES = (1, 2, 3)
-REST_SIZES = (2, 3)
-EQUALITY_SIZES = (2, 3, 4)
 
 
 def pair(delta: ArrayLike, covariance: ArrayLike, prior: float = 0.5) -> Moments:
@@ -96,14 +77,16 @@ def predict_spread(half: ArrayLike, std: ArrayLike) -> Array:
     """E|X| for X ~ N(+-half, std^2) with equal weights: 2 s phi(a/s) + a (1 - 2 Phi(-a/s)); std >= 0, any shape."""
     a, s = np.asarray(half, dtype=np.float64), np.asarray(std, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        smooth = np.sqrt(2 / np.pi) * s * np.exp(-((a / s) ** 2) / 2) + a * (1 - 2 * ndtr(-a / s))
+        smooth = THEOREM.formulas.spread.number(a, s)
     return np.where(s > 0, smooth, np.abs(a))
 
 
 def predict_centre(n: ArrayLike, delta: ArrayLike, covariance: ArrayLike) -> Array:
     """m (d,), the mean of x sign(n.x), for a unit vector n (d,): the next centre of Lloyd's iteration."""
     n, delta = np.asarray(n, dtype=np.float64), np.asarray(delta, dtype=np.float64)
-    return pairs.lloyd_step(n, delta, np.asarray(covariance))[0]
+    image = np.asarray(covariance) @ n
+    a, s = n @ delta / 2, np.sqrt(n @ image)
+    return THEOREM.formulas.centre.number(delta[:, None], image[:, None], a, s)[:, 0]
 
 
 def predict_thresholds(half: float, std: float) -> tuple[float, float]:
@@ -114,138 +97,240 @@ def predict_thresholds(half: float, std: float) -> tuple[float, float]:
     for name, value in (("half", half), ("std", std)):
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{name} must be a finite number > 0, got {value}")
-    spread = float(predict_spread(half, std))
-    # s/(2 phi) as exp: phi underflows where the classes are 40 standard deviations apart.
+    f, spread = THEOREM.formulas, float(predict_spread(half, std))
+    # Classes 40 standard deviations apart have a stability threshold beyond all numbers.
     with np.errstate(over="ignore"):
-        stable = std * spread * np.sqrt(np.pi / 2) * np.exp((half / std) ** 2 / 2)
-    return np.pi / 2 * spread**2, float(stable)
+        return float(f.best.number(spread)), float(f.stable.number(spread, half, std))
 
 
-Thresholds = Callable[[sp.Expr, sp.Expr, sp.Expr], tuple[sp.Expr, sp.Expr]]
+def _ratio(f: Formulas) -> Iterator[words.Words]:
+    """The log-likelihood ratio of x = y +- delta/2 is w^T x with w = Cov^{-1} delta, the nearest centre's score
+    2 delta^T x: their means and variances at +delta/2 give both accuracies."""
+    half = sp.Rational(1, 2)
+    x, delta = words.letter("x", "d", "1"), words.letter("delta", "d", "1")
+    P, C = words.symmetric("P", "d"), words.symmetric("Cov", "d")
+    rules = rewriting.rules((P @ C, 1))
+
+    def apart(form: words.Words) -> words.Words:
+        far, near = x + half * delta, x - half * delta
+        return words.tr(far.T @ form @ far) - words.tr(near.T @ form @ near)
+
+    for score, w in ((half * apart(P), P @ delta), (half * apart(words.identity("d")), delta)):
+        yield score - words.tr(w.T @ x)
+        # Mean under the first class, and variance.
+        yield half * words.tr(w.T @ delta) - half * words.tr(f.score(w, delta))
+        yield rewriting.under(words.tr(w.T @ C @ w) - words.tr(f.variance(w, C)), rules)
+    yield rewriting.under(words.tr(f.variance(P @ delta, C)) - words.tr(f.score(P @ delta, delta)), rules)
 
 
-def prove(thresholds: Thresholds | None = None, equal_priors: sp.Expr | None = None) -> None:
-    """(a)-(b) from the two densities, (c)-(d) from the loss of 2-means.
-
-    thresholds: the claimed (E|X|, a, s) -> (best, stable), values of tau^2; the theorem's own by default.
-    equal_priors: the claimed accuracy at p = 1/2 as a function of the symbol Delta; Phi(Delta/2) by default.
-    """
-    _prove_optimum(equal_priors)
-    _prove_thresholds(
-        thresholds or (lambda spread, a, s: (sp.pi / 2 * spread**2, s * spread / (2 * _phi(a / s))))
-    )
-    _prove_folded()
-    for d in RULE_SIZES:
-        _prove_rules(d)
-    for d in REST_SIZES:
-        _prove_rest_point(d)
-    for d in EQUALITY_SIZES:
-        _prove_equality(d)
-
-
-def _phi(x: sp.Expr) -> sp.Expr:
-    return sp.exp(-(x**2) / 2) / sp.sqrt(2 * sp.pi)
+def _linear_rule(f: Formulas) -> Iterator[sp.Expr]:
+    """A score N(+-mean, std^2) cut at 0 or, for unequal priors, at the zero of the log posterior ratio."""
+    cut = sp.Symbol("cut")
+    D, odds, mean, std, p = sp.symbols("Delta odds mean std p", positive=True)
+    # Of the optimal rule the mean is Delta^2/2 and the variance Delta^2, of the bisector half a norm and its variance.
+    hit = cdf((mean + cut) / std)
+    # The score's share beyond -cut: its density there by cut, and none beyond infinity.
+    yield sp.diff(hit, cut) - pdf((-cut - mean) / std) / std
+    yield sp.limit(cdf(cut), cut, -sp.oo)
+    there = {mean: D**2 / 2, std: D}
+    accuracy = p * hit.subs(there) + (1 - p) * hit.subs(there).subs(cut, -cut)
+    yield sp.diff(accuracy, cut).subs(cut, sp.log(odds)).subs(p, odds / (1 + odds))
+    ratio = sp.log(p / (1 - p))
+    yield accuracy.subs(cut, ratio) - f.optimum(D, p)
+    yield f.optimum(D, sp.Rational(1, 2)) - f.equal(D)
+    square, spread = sp.symbols("square spread", positive=True)
+    yield hit.subs(cut, 0).subs({mean: square / 2, std: sp.sqrt(spread)}) - f.bisector(square, spread)
 
 
-def _Phi(x: sp.Expr) -> sp.Expr:
-    return (1 + sp.erf(x / sp.sqrt(2))) / 2
-
-
-def _folded(a: sp.Expr, s: sp.Expr) -> sp.Expr:
-    """E|X| for X ~ N(+-a, s^2)."""
-    return 2 * s * _phi(a / s) + a * (1 - 2 * _Phi(-a / s))
-
-
-def _prove_rules(d: int) -> None:
-    """Both rules are linear in x, with the mean and variance that (a) and (b) put into Phi."""
-    x, delta, precision = matrix("x", d, 1), matrix("delta", d, 1), symmetric("P", d)
-    covariance = precision.inv(method="ADJ")
-
-    def quadratic(v: sp.Matrix, form: sp.Matrix) -> sp.Expr:
-        return sum(v[i] * form[i, j] * v[j] for i in range(d) for j in range(d))
-
-    ratio = (quadratic(x + delta / 2, precision) - quadratic(x - delta / 2, precision)) / 2
-    w = precision * delta
-    require_zero(f"T10(a) log-likelihood ratio at d = {d}", ratio - (w.T * x)[0])
-    square = (delta.T * precision * delta)[0]
-    require_zero(
-        f"T10(a) mean of the ratio at d = {d}", ratio.subs(dict(zip(x, delta / 2, strict=True))) - square / 2
-    )
-    require_zero(f"T10(a) variance of the ratio at d = {d}", (w.T * covariance * w)[0] - square)
-    closer = quadratic(x + delta / 2, sp.eye(d)) - quadratic(x - delta / 2, sp.eye(d))
-    require_zero(f"T10(b) nearest centre at d = {d}", closer - 2 * (delta.T * x)[0])
-
-
-def _prove_optimum(equal_priors: sp.Expr | None) -> None:
-    """A score N(+-Delta^2/2, Delta^2) cut at -l, the log posterior ratio's zero, and that no other cut is better."""
-    cut, y = sp.symbols("cut y")
-    delta, p, odds = sp.symbols("Delta p odds", positive=True)
-    normal = sp.exp(-((y - delta**2 / 2) ** 2) / (2 * delta**2)) / (delta * sp.sqrt(2 * sp.pi))
-    hit = sp.integrate(normal, (y, -cut, sp.oo))
-    require_zero("T10(a) one class", hit - _Phi(delta / 2 + cut / delta))
-    accuracy = p * _Phi(delta / 2 + cut / delta) + (1 - p) * _Phi(delta / 2 - cut / delta)
-    slope = sp.diff(accuracy, cut).subs(cut, sp.log(odds)).subs(p, odds / (1 + odds))
-    require_zero("T10(a) the best cut", slope)
-    claim = _Phi(delta / 2) if equal_priors is None else equal_priors
-    require_zero("T10(a) equal priors", accuracy.subs(cut, 0) - claim)
-
-
-def _prove_equality(d: int) -> None:
+def _equality(f: Formulas, d: int) -> sp.Expr:
     """(delta^T Cov^-1 delta)(delta^T Cov delta) - ||delta||^4 in Cov's eigenbasis: a sum of squares that vanishes
     iff all variances along which delta has a component are equal."""
     delta, v = matrix("delta", d, 1), sp.symbols(f"v:{d}")
     gap = sum(delta[i] ** 2 / v[i] for i in range(d)) * sum(delta[i] ** 2 * v[i] for i in range(d))
     gap -= sum(x**2 for x in delta) ** 2
-    squares = sum(
-        (delta[i] * delta[j] * (v[i] - v[j])) ** 2 / (v[i] * v[j]) for i, j in combinations(range(d), 2)
-    )
-    require_zero(f"T10(b) equality at d = {d}", gap - squares)
+    return gap - sum(f.unlike(delta[i], delta[j], v[i], v[j]) for i, j in combinations(range(d), 2))
 
 
-def _prove_folded() -> None:
-    """E|X|, from the density of one class; the other gives the same."""
-    a, s, z = sp.symbols("a s z")
-    positive = sp.integrate((a + s * z) * _phi(z), (z, -a / s, sp.oo))
-    negative = sp.integrate((a + s * z) * _phi(z), (z, -sp.oo, -a / s))
-    require_zero("T10(c) E|X|", (positive - negative).rewrite(sp.erf) - _folded(a, s))
+def _spread(f: Formulas) -> Iterator[sp.Expr]:
+    """E|X - c| of one class: its second derivative by c is twice the density, and it is |c| far away."""
+    a, c = sp.symbols("a c", real=True)
+    s = sp.Symbol("s", positive=True)
+    yield sp.diff(f.spread(a - c, s), c, 2) - 2 * pdf((a - c) / s) / s
+    yield sp.limit(f.spread(-c, sp.S.One) - c, c, sp.oo)
+    # X and -X have one |X|: the other class gives the same.
+    yield f.spread(a, s) - f.spread(-a, s)
 
 
-def _prove_rest_point(d: int) -> None:
+def _rest_point(f: Formulas, d: int) -> Iterator[Any]:
     """The loss E min(|x - m|^2, |x + m|^2) = E|x|^2 + |m|^2 - 2 E|m.x|, its gradient, and its best length."""
     x, m, delta, cov = matrix("x", d, 1), matrix("m", d, 1), matrix("delta", d, 1), symmetric("C", d)
     near, far = (sum((x[i] + sign * m[i]) ** 2 for i in range(d)) for sign in (-1, 1))
-    least = (near + far - sp.Abs(near - far)) / 2
-    inner = sum(m[i] * x[i] for i in range(d))
-    expected = sum(e**2 for e in x) + sum(e**2 for e in m) - 2 * sp.Abs(inner)
-    require_zero(
-        f"T10(c) loss of 2-means at d = {d}", least.subs(near - far, sp.expand(near - far)) - expected
-    )
-
+    apart = sp.expand(far - near)
+    # Of two numbers the lesser is half their sum less half their distance; here the distance is 4 |m.x|.
+    yield apart - 4 * sum(m[i] * x[i] for i in range(d))
+    yield sp.expand((near + far) / 2) - sum(e**2 for e in x) - sum(e**2 for e in m)
     mean = sum(m[i] * delta[i] for i in range(d)) / 2
     std = sp.sqrt(sum(m[i] * cov[i, j] * m[j] for i in range(d) for j in range(d)))
-    descent = -gradient(sum(e**2 for e in m) - 2 * _folded(mean, std), m) / 2
-    claim = delta / 2 * (1 - 2 * _Phi(-mean / std)) + 2 * _phi(mean / std) * cov * m / std
-    a, s = sp.symbols("a s")  # plain names: SymPy simplifies nested roots slowly
-    require_zero(f"T10(c) rest point at d = {d}", (descent - (claim - m)).subs({std: s, mean: a}))
+    steepest = -gradient(sum(e**2 for e in m) - 2 * f.spread(mean, std), m) / 2
+    claim = f.centre(delta, cov * m, mean, std) - m
+    # Plain names: SymPy simplifies nested roots slowly.
+    a, s = sp.symbols("a s")
+    yield (steepest - claim).subs({std: s, mean: a})
 
 
-def _prove_thresholds(thresholds: Thresholds) -> None:
-    """E|u.x| along c = cos^2 in the plane of delta and the leading other eigenvector."""
-    a, s, tau, c, h, u = sp.symbols("a s tau c h u", positive=True)
-    best, stable = thresholds(_folded(a, s), a, s)
-    sigma2 = s**2 * c + tau**2 * (1 - c)
-    along = _folded(a * sp.sqrt(c), sp.sqrt(sigma2))
+def _thresholds(f: Formulas) -> Iterator[Any]:
+    """E|u.x| along c = cos^2 in the plane of delta and the leading other eigenvector: first it falls, then it grows."""
+    a, s, tau, c, h = sp.symbols("a s tau c h", positive=True)
+    variance = s**2 * c + tau**2 * (1 - c)
+    along = f.spread(a * sp.sqrt(c), sp.sqrt(variance))
     across = sp.limit(along, c, 0)
-    require_zero("T10(d) spread across delta", across - tau * sp.sqrt(2 / sp.pi))
-    require_zero("T10(d) best threshold", across.subs(tau, sp.sqrt(best)) ** 2 - along.subs(c, 1) ** 2)
+    # Equal at the two ends where tau^2 is the threshold.
+    whole = f.spread(a, s)
+    yield across.subs(tau, sp.sqrt(f.best(whole))) ** 2 - along.subs(c, 1) ** 2
+    k = (2 * cdf(h) - 1) / (2 * h * pdf(h))
+    height = a * sp.sqrt(c) / sp.sqrt(variance)
+    slope = pdf(height) / sp.sqrt(variance) * (a**2 * k.subs(h, height) - (tau**2 - s**2))
+    yield sp.diff(along, c) - slope
+    # h k exp(-h^2/2) = int_0^h exp(-v^2/2) dv, so that, v = h u, k = int_0^1 exp(h^2 (1 - u^2)/2) du grows.
+    integral = sp.expand(h * k * sp.exp(-(h**2) / 2))
+    yield sp.diff(integral, h) - sp.exp(-(h**2) / 2)
+    yield integral.subs(h, 0)
+    yield sp.diff(height**2, c) - (a * tau / variance) ** 2
+    yield (a**2 * k.subs(h, a / s) - (tau**2 - s**2)).subs(tau, sp.sqrt(f.stable(whole, a, s)))
 
-    k = (2 * _Phi(h) - 1) / (2 * h * _phi(h))
-    height = a * sp.sqrt(c) / sp.sqrt(sigma2)
-    slope = _phi(height) / sp.sqrt(sigma2) * (a**2 * k.subs(h, height) - (tau**2 - s**2))
-    require_zero("T10(d) slope of the spread", sp.diff(along, c) - slope)
-    # v = h u below: h k exp(-h^2/2) = int_0^h exp(-v^2/2) dv, so that k = int_0^1 exp(h^2 (1 - u^2)/2) du grows.
-    integral = sp.integrate(sp.exp(-(h**2) * u**2 / 2), (u, 0, 1)) * sp.exp(h**2 / 2)
-    require_zero("T10(d) k as an integral", k - integral)
-    require_zero("T10(d) h grows with c", sp.diff(height**2, c) - (a * tau / sigma2) ** 2)
-    at_rest = (a**2 * k.subs(h, a / s) - (tau**2 - s**2)).subs(tau, sp.sqrt(stable))
-    require_zero("T10(d) stability threshold", at_rest)
+
+D, p, a, s, spread, square, variance = sp.symbols("Delta p a s E|X| ||delta||^2 delta^T*Cov*delta")
+di, dj, vi, vj = sp.symbols("delta_i delta_j v_i v_j")
+d = sp.Symbol("d", integer=True, positive=True)
+delta, image, w, Cov = (
+    sp.MatrixSymbol("delta", d, 1),
+    sp.MatrixSymbol("Cov_n", d, 1),
+    sp.MatrixSymbol("w", d, 1),
+    sp.MatrixSymbol("Cov", d, d),
+)
+
+
+def _optimum(D: sp.Expr, p: sp.Expr) -> sp.Expr:
+    log_odds = sp.log(p / (1 - p))
+    return p * cdf(D / 2 + log_odds / D) + (1 - p) * cdf(D / 2 - log_odds / D)
+
+
+FALSE_SPREAD = {"spread": lambda a, s: s * pdf(a / s) + a * (1 - 2 * cdf(-a / s))}
+
+THEOREM = Theorem(
+    id="T10",
+    subject="recoverability",
+    assumptions=(
+        "each class is Gaussian",
+        "the two covariances are equal",
+        "equal weights (Phi(Delta/2), 2-means and its thresholds; the optimum has a form for any)",
+        "delta is an eigenvector of Cov (bisector optimal, thresholds)",
+    ),
+    formulas=Formulas(
+        score=Formula(lambda w, delta: w.T @ delta, (w, delta)),
+        variance=Formula(lambda w, cov: w.T @ cov @ w, (w, Cov)),
+        optimum=Formula(_optimum, (D, p)),
+        equal=Formula(lambda D: cdf(D / 2), (D,)),
+        bisector=Formula(lambda square, variance: cdf(square / (2 * sp.sqrt(variance))), (square, variance)),
+        unlike=Formula(lambda x, y, v, w: (x * y * (v - w)) ** 2 / (v * w), (di, dj, vi, vj)),
+        spread=Formula(
+            lambda a, s: 2 * s * pdf(a / s) + a * (1 - 2 * cdf(-a / s)), (a, s), "E|X|", r"\mathbb{E}|X|"
+        ),
+        centre=Formula(
+            lambda delta, image, a, s: (1 - 2 * cdf(-a / s)) / 2 * delta + 2 * pdf(a / s) / s * image,
+            (delta, image, a, s),
+        ),
+        best=Formula(lambda spread: sp.pi / 2 * spread**2, (spread,)),
+        # s/(2 phi) as exp: phi underflows where the classes are 40 standard deviations apart.
+        stable=Formula(
+            lambda spread, a, s: s * spread * sp.sqrt(sp.pi / 2) * sp.exp((a / s) ** 2 / 2), (spread, a, s)
+        ),
+    ),
+    claims=(
+        Claim(
+            "a rule that compares w.x with a cut sees a score of mean +-{score}/2 and variance {variance}: "
+            "w = Cov^-1 delta is the likelihood ratio, with both equal to Delta^2; w = delta the nearest class mean",
+            ("ratio",),
+        ),
+        Claim(
+            "the best cut of the likelihood ratio has accuracy {optimum}, {equal} at p = 1/2",
+            ("linear rule",),
+        ),
+        Claim("the nearest class mean has {bisector}", ("ratio", "linear rule")),
+        Claim(
+            "Delta^2 delta^T Cov delta - ||delta||^4 is the sum over i < j of {unlike} in Cov's eigenbasis, so at "
+            "p = 1/2 the bisector is the optimum iff delta is an eigenvector",
+            ("equality",),
+        ),
+        Claim("X ~ N(+-a, s^2): {spread}", ("spread",)),
+        Claim(
+            "2-means split at the midpoint: a rest point n = m/||m|| has m = {centre}, Cov_n = Cov n, "
+            "a = n.delta/2, s^2 = n^T Cov n",
+            ("spread", "rest point"),
+        ),
+        Claim(
+            "delta an eigenvector, tau^2 the largest other variance: the split at the midpoint is the bisector iff "
+            "tau^2 < {best}, else orthogonal to delta; Lloyd's iteration stays at the bisector iff tau^2 < {stable}",
+            ("spread", "thresholds"),
+        ),
+        Claim("no split off the midpoint is better"),
+    ),
+    steps=(
+        Step(
+            "ratio",
+            "from the two densities: the log-likelihood ratio, and the difference of squared distances",
+            _ratio,
+            {"score": lambda w, delta: 2 * w.T @ delta, "variance": lambda w, cov: w.T @ w},
+        ),
+        Step(
+            "linear rule",
+            "from the density of a score: the share beyond a cut, and that no other cut is better",
+            _linear_rule,
+            {
+                "optimum": lambda D, p: p * cdf(D / 2) + (1 - p) * cdf(D / 2),
+                "equal": cdf,
+                "bisector": lambda square, variance: cdf(square / sp.sqrt(variance)),
+            },
+            "Delta and p",
+        ),
+        Step(
+            "equality",
+            "from both accuracies in Cov's eigenbasis",
+            _equality,
+            {"unlike": lambda x, y, v, w: (x * y * (v - w)) ** 2},
+            "d",
+            (2, 3, 4),
+        ),
+        Step(
+            "spread",
+            "from the density of one class: E|X - c|, differentiated twice by c",
+            _spread,
+            FALSE_SPREAD,
+            "a and s",
+        ),
+        Step(
+            "rest point",
+            "from the loss of 2-means, E min(|x - m|^2, |x + m|^2): its gradient by m",
+            _rest_point,
+            {
+                "centre": lambda delta, image, a, s: (1 - cdf(-a / s)) * delta + 2 * pdf(a / s) / s * image,
+            }
+            | FALSE_SPREAD,
+            "d",
+            (2, 3),
+        ),
+        Step(
+            "thresholds",
+            "from E|u.x| along the arc from delta to the other eigenvector",
+            _thresholds,
+            {
+                "best": lambda spread: spread**2,
+                "stable": lambda spread, a, s: sp.pi / 2 * spread**2,
+                "spread": FALSE_SPREAD["spread"],
+            },
+            "d",
+        ),
+    ),
+)
+
+prove, statement = THEOREM.prove, THEOREM.statement

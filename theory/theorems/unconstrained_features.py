@@ -42,7 +42,7 @@ Hong et al. (2023, 2024), label granularity. The sum of squares and the silence 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -232,12 +232,12 @@ A, H, D, inverse, P, X, one, J = (
     }.items()
 )
 
-SUM_OF_SQUARES = {
+SUM_OF_SQUARES: dict[str, Callable[..., Any]] = {
     "residual": lambda D, inverse, lam: -2 * lam * D @ inverse,
     "balance": lambda D, H: 2 * D @ H.T,
     "within": lambda D, H: 2 * H @ D.T @ D,
 }
-ENTRIES = {name: SUM_OF_SQUARES[name] for name in ("balance", "within")}
+ENTRIES: dict[str, Callable[..., Any]] = {name: SUM_OF_SQUARES[name] for name in ("balance", "within")}
 
 THEOREM = Theorem(
     id="T11",
