@@ -127,13 +127,6 @@ def test_random_starts_with_noise_follow_them_too():
     assert found == pytest.approx(predicted, rel=0.01)
 
 
-@pytest.mark.parametrize("seed", [0])
-def test_predicted_against_observed(seed):
-    for row in observed.verify(seed):
-        assert row.holds, row
-        assert row.error < 0.01
-
-
 @pytest.mark.parametrize("subclasses", [2, 3])
 @pytest.mark.parametrize("kappa", [0.0, 0.2, 0.4, 1.2])
 def test_the_exponent_is_approached_with_a_leak(subclasses, kappa):
