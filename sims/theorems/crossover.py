@@ -182,8 +182,8 @@ def _slope_row(W: Array, A: Array, kind: str, kappa: float, eps: Array, name: st
         predicted,
         observed,
         error / float(np.log(eps[0] / eps[-1])) / predicted,
-        "next order of the gate equations, 2 (alpha^2 + sep^2) or C sigma^2, at the largest eps; it enters both ends of "
-        "the slope, where most of it cancels, hence a bound some 300 times the error",
+        "next order of the gate equations, 2 (alpha^2 + sep^2) or C sigma^2, at the largest eps; it enters "
+        "both ends of the slope, where most of it cancels, hence a bound some 300 times the error",
     )
 
 
