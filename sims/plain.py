@@ -116,10 +116,22 @@ def gradients(problem: Problem, layers: Sequence[Array]) -> tuple[float, list[Ar
     return float(value.detach()), [np.zeros(x.shape) if x.grad is None else x.grad.numpy() for x in tensors]
 
 
+def slopes(problem: Problem, layers: Sequence[Array], fixed: Sequence[int]) -> list[Array]:
+    """The loss's gradient by each layer, 0 for the layers that are held `fixed` (by index)."""
+    if not set(fixed) <= set(range(len(layers))):
+        raise ValueError(f"fixed must hold indices of the {len(layers)} layers; got {fixed}")
+    return [0 * g if i in fixed else g for i, g in enumerate(gradients(problem, layers)[1])]
+
+
 def flow(
-    problem: Problem, layers: Sequence[ArrayLike], times: ArrayLike, *, rtol: float = 1e-8
+    problem: Problem,
+    layers: Sequence[ArrayLike],
+    times: ArrayLike,
+    *,
+    rtol: float = 1e-8,
+    fixed: Sequence[int] = (),
 ) -> list[Array]:
-    """Gradient flow from time 0 by RK45: each layer at `times`, (T, ...) per layer.
+    """Gradient flow from time 0 by RK45: each layer at `times`, (T, ...) per layer; those in `fixed` do not move.
 
     The integrator starts afresh at each time, and its absolute tolerance is rtol times each row's size there (each
     column's for the last layer): small neurons are as exact as large ones. Where weights shrink, give more times.
@@ -128,13 +140,15 @@ def flow(
     records, now = [], 0.0
     for time in np.asarray(times, dtype=np.float64):
         if time > now:
-            state = _advance(problem, state, float(time) - now, rtol)
+            state = _advance(problem, state, float(time) - now, rtol, fixed)
         now = float(time)
         records.append(state)
     return [np.array(layer) for layer in zip(*records, strict=True)]
 
 
-def _advance(problem: Problem, layers: list[Array], span: float, rtol: float) -> list[Array]:
+def _advance(
+    problem: Problem, layers: list[Array], span: float, rtol: float, fixed: Sequence[int]
+) -> list[Array]:
     shapes = [layer.shape for layer in layers]
     cuts = np.cumsum([layer.size for layer in layers])[:-1]
 
@@ -142,7 +156,7 @@ def _advance(problem: Problem, layers: list[Array], span: float, rtol: float) ->
         return [x.reshape(s) for x, s in zip(np.split(flat, cuts), shapes, strict=True)]
 
     def velocity(_: float, flat: Array) -> Array:
-        return -np.concatenate([g.ravel() for g in gradients(problem, split(flat))[1]])
+        return -np.concatenate([g.ravel() for g in slopes(problem, split(flat), fixed)])
 
     sizes = [np.broadcast_to(np.linalg.norm(x, axis=1, keepdims=True), x.shape) for x in layers[:-1]]
     columns = np.linalg.norm(layers[-1], axis=0)
@@ -160,15 +174,20 @@ def _advance(problem: Problem, layers: list[Array], span: float, rtol: float) ->
 
 
 def descend(
-    problem: Problem, layers: Sequence[ArrayLike], steps: Sequence[int], *, learning_rate: float
+    problem: Problem,
+    layers: Sequence[ArrayLike],
+    steps: Sequence[int],
+    *,
+    learning_rate: float,
+    fixed: Sequence[int] = (),
 ) -> list[Array]:
-    """Full-batch gradient descent: each layer after each number of `steps`, (T, ...) per layer."""
+    """Full-batch gradient descent: each layer after each number of `steps`, (T, ...) per layer; `fixed` as in flow."""
     state = [np.array(layer, dtype=np.float64) for layer in layers]
     records, done = [], 0
     for goal in steps:
         for _ in range(done, goal):
-            slopes = gradients(problem, state)[1]
-            state = [x - learning_rate * g for x, g in zip(state, slopes, strict=True)]
+            moves = slopes(problem, state, fixed)
+            state = [x - learning_rate * g for x, g in zip(state, moves, strict=True)]
         done = goal
         records.append(state)
     return [np.array(layer) for layer in zip(*records, strict=True)]

@@ -93,6 +93,26 @@ def test_descent_is_the_step_itself_and_tends_to_the_flow():
     assert errors[0] / errors[1] == pytest.approx(2, rel=0.1)
 
 
+@pytest.mark.parametrize("train", ["flow", "descend"])
+@pytest.mark.parametrize("fixed", [0, 1])
+def test_a_fixed_layer_stays_and_the_other_moves_as_it_alone_makes_it(train, fixed):
+    """With W fixed at I the rest is linear: A relaxes to the targets at rate 1/2; the other way round likewise."""
+    problem = plain.Problem(np.eye(2), np.array([[1.0], [-1.0]]), activation="identity")
+    start = [np.eye(2), np.array([[0.0, 2.0]])] if fixed == 0 else [np.eye(2)[:1] * 0.5, np.ones((1, 1))]
+    options = {"learning_rate": 0.5} if train == "descend" else {"rtol": 1e-10}
+    ends = getattr(plain, train)(problem, start, [3], fixed=[fixed], **options)
+    np.testing.assert_array_equal(ends[fixed][0], start[fixed])
+    left = (1 - 0.5 / 2) ** 3 if train == "descend" else np.exp(-3 / 2)
+    goal = np.array([[1.0, -1.0]])
+    np.testing.assert_allclose(ends[1 - fixed][0], goal + left * (start[1 - fixed] - goal), rtol=1e-8)
+
+
+def test_a_layer_that_is_not_there_cannot_be_fixed():
+    problem = plain.Problem(np.eye(2), np.ones((2, 1)))
+    with pytest.raises(ValueError, match="fixed must hold indices of the 2 layers"):
+        plain.flow(problem, [np.eye(2), np.ones((1, 2))], [1.0], fixed=[2])
+
+
 def test_gaussian_points_have_their_means_and_noise():
     x, labels = plain.gaussian_points([[0.0, 1.0], [2.0, 0.0]], 0.5, 4000, seed=0)
     for c, mean in enumerate([[0, 1], [2, 0]]):
