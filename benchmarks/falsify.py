@@ -1,4 +1,4 @@
-"""Does anything turn red when a theorem is falsified? Tried on every theorem that is written as steps.
+"""Does anything turn red when a theorem is falsified? Tried on every theorem.
 
     python benchmarks/falsify.py                  a table of what was tried, and of what stayed green
     python benchmarks/falsify.py --theorem T2
@@ -32,6 +32,7 @@ import test_proofs as tests  # noqa: E402
 
 from finegrain.sims.theorems.comparison import Comparison  # noqa: E402
 from finegrain.theory import ledger  # noqa: E402
+from finegrain.theory.theorems import THEOREMS  # noqa: E402
 from finegrain.theory.theorems.proof import Theorem  # noqa: E402
 from finegrain.theory.tools.files import to_json, write_atomic  # noqa: E402
 
@@ -198,10 +199,10 @@ def main() -> int:
     parser.add_argument("--record", action="store_true", help="write the record of the ledger's rows")
     arguments = parser.parse_args()
     if arguments.record:
-        rows = {m.THEOREM.id: ledger.record(m.THEOREM) for m in tests.WRITTEN}
+        rows = {m.THEOREM.id: ledger.record(m.THEOREM) for m in THEOREMS}
         write_atomic(tests.RECORDED, to_json(rows) + "\n")
         return 0
-    modules = [m for m in tests.WRITTEN if arguments.theorem in (None, m.THEOREM.id)]
+    modules = [m for m in THEOREMS if arguments.theorem in (None, m.THEOREM.id)]
     chosen = [trial for module in modules for trial in trials(module)]
     if arguments.sample:
         chosen = sorted(

@@ -6,14 +6,12 @@ statement, an assumption or a formula is changed at two places or not at all.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
-from dataclasses import asdict
 from types import ModuleType
 from typing import Any
 
-from finegrain.theory.theorems import THEOREMS, symbolic
-from finegrain.theory.theorems.proof import ProofFailed, Theorem
+from finegrain.theory.theorems import THEOREMS
+from finegrain.theory.theorems.proof import Theorem
 
 
 def choose(theorem: str | None) -> list[ModuleType]:
@@ -27,8 +25,6 @@ def choose(theorem: str | None) -> list[ModuleType]:
 
 def prove(module: ModuleType) -> dict[str, Any]:
     """The ledger's row: the theorem, the seconds its proof took just now, and its failure ("" if it passed)."""
-    if isinstance(module.THEOREM, symbolic.Theorem):
-        return _prove_old_style(module)
     results = module.THEOREM.run()
     passed = [result.step for result in results if not result.failure]
     row = record(module.THEOREM, passed)
@@ -60,15 +56,3 @@ def record(theorem: Theorem, passed: Iterable[str] | None = None) -> dict[str, A
         "sizes": theorem.sizes,
         "latex": list(theorem.latex),
     }
-
-
-# Goes with symbolic.Theorem.
-def _prove_old_style(module: ModuleType) -> dict[str, Any]:
-    started = time.perf_counter()
-    try:
-        module.prove()
-        failure = ""
-    except ProofFailed as error:
-        failure = str(error)
-    seconds = round(time.perf_counter() - started, 2)
-    return asdict(module.THEOREM) | {"seconds": seconds, "failure": failure}

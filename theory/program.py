@@ -66,8 +66,6 @@ def _print_ledger(rows: list[dict[str, Any]]) -> None:
 
 def _statement(row: dict[str, Any]) -> str:
     """Each claim with its label."""
-    if "claims" not in row:  # old style
-        return str(row["statement"])
     return "\n".join(f"{claim['words']} [{claim['label']}]" for claim in row["claims"])
 
 
@@ -75,8 +73,6 @@ def _proof(row: dict[str, Any]) -> str:
     """The steps with what each says and its sizes, or what failed."""
     if row["failure"]:
         return str(row["failure"])
-    if "steps" not in row:  # old style
-        return f"proved in {row['seconds']} s\n{row['sizes']}"
     steps = [f"{step['name']}: {step['says']} ({step['sizes']})" for step in row["steps"]]
     return "\n".join([*steps, f"{len(steps)} steps and their twins in {row['seconds']} s"])
 
@@ -86,10 +82,6 @@ def _print_in_full(module: ModuleType, row: dict[str, Any]) -> None:
     console.print("\nAssumptions", style="bold")
     for i, assumption in enumerate(module.THEOREM.assumptions, 1):
         console.print(f"  {i}. {assumption}", markup=False, highlight=False)
-    if "claims" not in row:  # old style
-        verdict = row["failure"] or f"proved in {row['seconds']} s; sizes: {row['sizes']}"
-        console.print(f"\nProof: {verdict}", markup=False, highlight=False)
-        return
     console.print("\nClaims", style="bold")
     for claim in row["claims"]:
         by = f"; by {', '.join(claim['steps'])}" if claim["steps"] else ""

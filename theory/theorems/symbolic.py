@@ -1,40 +1,15 @@
-"""Small tools for proofs: matrices of symbols, losses written entry by entry, and differences that must vanish.
+"""Small tools for proofs: matrices of symbols, losses written entry by entry, and their flows.
 
 Losses are sums over entries. Derivatives of traces of SymPy's MatrixSymbol can silently be 0, and a proof built on
 them passes for any claim; explicit entries cannot hide a term. Entries of matrices are real; any other symbol is
-declared real or positive only where the proof needs it or would be slow without. Each proof also has a twin among
-the tests that hands it a false claim and must see ProofFailed.
+declared real or positive only where the proof needs it or would be slow without.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import sympy as sp
 
-from finegrain.theory.theorems.proof import ProofFailed, Unknown
-
-
-# Old style, for theorems not yet written as steps (proof.py). Goes, with require_zero, when all 19 are.
-@dataclass(frozen=True)
-class Theorem:
-    """A row of the ledger.
-
-    Attributes:
-        id: "T1"... as in docs/theory.md
-        subject: a few words
-        statement: one line
-        assumptions: numbered from 1; a necessity test drops each
-        sizes: where the proof runs, or "all"
-        latex: the expressions a reader wants, in order
-    """
-
-    id: str
-    subject: str
-    statement: str
-    assumptions: tuple[str, ...]
-    sizes: str
-    latex: tuple[str, ...] = ()
+from finegrain.theory.theorems.proof import Unknown
 
 
 def matrix(name: str, rows: int, columns: int) -> sp.Matrix:
@@ -82,14 +57,3 @@ def along(velocity: dict[sp.Expr, sp.Expr], quantity: sp.Expr | sp.Matrix) -> sp
 def descent(loss: sp.Expr, *weights: sp.Matrix) -> dict[sp.Expr, sp.Expr]:
     """Gradient flow: each entry of the weights -> minus the loss's derivative by it."""
     return {entry: -sp.diff(loss, entry) for w in weights for entry in w}
-
-
-# Old style: see Theorem.
-def require_zero(claim: str, difference: sp.Expr | sp.Matrix) -> None:
-    """Raise ProofFailed, naming the claim and what is left, unless every entry simplifies to zero."""
-    entries = difference if isinstance(difference, sp.MatrixBase) else [difference]
-    for entry in entries:
-        expanded = sp.expand(entry)
-        remainder = expanded if expanded == 0 else sp.simplify(expanded)
-        if remainder != 0:
-            raise ProofFailed(f"{claim}: {remainder} is not 0")

@@ -5,7 +5,6 @@ The tests of written theorems take a module, so that benchmarks/falsify.py can h
 
 import inspect
 import json
-import re
 import sys
 from dataclasses import replace
 from importlib import import_module
@@ -15,9 +14,8 @@ import pytest
 import sympy as sp
 
 from finegrain.theory import ledger
-from finegrain.theory.theorems import THEOREMS, symbolic
+from finegrain.theory.theorems import THEOREMS
 from finegrain.theory.theorems.proof import Malformed, ProofFailed
-from finegrain.theory.theorems.symbolic import require_zero
 
 RECORDED = Path(__file__).parents[3] / "docs" / "results" / "ledger.json"
 
@@ -26,30 +24,25 @@ def marked(modules):
     return [pytest.param(m, marks=getattr(pytest.mark, m.THEOREM.id), id=m.THEOREM.id) for m in modules]
 
 
-# Old style: without steps. When there is none left, this list and its test go.
-OLD = [m for m in THEOREMS if isinstance(m.THEOREM, symbolic.Theorem)]
-WRITTEN = [m for m in THEOREMS if m not in OLD]
-
-
 def own_tests(module):
     """The module of the theorem's own tests."""
     sys.path.insert(0, str(Path(__file__).parent))
     return import_module(f"test_{module.__name__.rsplit('.', 1)[1]}")
 
 
-@pytest.mark.parametrize("module", marked(WRITTEN))
+@pytest.mark.parametrize("module", marked(THEOREMS))
 def test_every_step_holds_and_its_twins_do_not(module):
     module.THEOREM.prove()
 
 
-@pytest.mark.parametrize("module", marked(WRITTEN))
+@pytest.mark.parametrize("module", marked(THEOREMS))
 def test_the_row_is_the_recorded_one(module):
     """Words, assumptions, LaTeX, labels and steps; python benchmarks/falsify.py --record writes them."""
     recorded = json.loads(RECORDED.read_text())
     assert ledger.record(module.THEOREM) == recorded[module.THEOREM.id]
 
 
-@pytest.mark.parametrize("module", marked(WRITTEN))
+@pytest.mark.parametrize("module", marked(THEOREMS))
 def test_each_formula_has_the_values_worked_out_by_hand(module):
     """VALUES of the theorem's tests: formula -> (call, value), the call through predict wherever there is one."""
     assert set(own_tests(module).VALUES) == set(module.THEOREM.formulas)
@@ -62,7 +55,7 @@ def wrong_values(module):
     return [case for case in cases if case[1] != pytest.approx(case[2], rel=1e-14)]
 
 
-@pytest.mark.parametrize("module", marked(WRITTEN))
+@pytest.mark.parametrize("module", marked(THEOREMS))
 def test_without_a_step_its_claims_fall(module):
     theorem = module.THEOREM
     for gone in theorem.steps:
@@ -75,7 +68,7 @@ def test_without_a_step_its_claims_fall(module):
             assert (before != after) == (gone.name in claim.steps)
 
 
-@pytest.mark.parametrize("module", marked(WRITTEN))
+@pytest.mark.parametrize("module", marked(THEOREMS))
 def test_a_step_that_is_always_zero_is_refused_by_its_twin(module):
     for step in module.THEOREM.steps:
         with pytest.raises(ProofFailed, match=f"^{step.name}: its twin with a false"):
@@ -97,7 +90,7 @@ def falsified(theorem, name, how):
 
 
 @pytest.mark.parametrize("how", FALSE)
-@pytest.mark.parametrize("module", marked(WRITTEN))
+@pytest.mark.parametrize("module", marked(THEOREMS))
 def test_a_false_formula_is_noticed_by_its_values(module, how, monkeypatch):
     for name in module.THEOREM.formulas:
         with monkeypatch.context() as patch:
@@ -105,7 +98,7 @@ def test_a_false_formula_is_noticed_by_its_values(module, how, monkeypatch):
             assert name in [wrong for wrong, *_ in wrong_values(module)]
 
 
-@pytest.mark.parametrize("module", marked(WRITTEN))
+@pytest.mark.parametrize("module", marked(THEOREMS))
 def test_the_theorem_has_a_necessity_test_for_each_assumption(module):
     assert len(necessity_tests(module)) >= len(module.THEOREM.assumptions)
 
@@ -118,38 +111,3 @@ def necessity_tests(module):
 def test_identifiers_are_in_order_and_unique():
     numbers = [int(m.THEOREM.id[1:]) for m in THEOREMS]
     assert numbers == sorted(set(numbers))
-
-
-# Old style from here on.
-
-
-def sizes_claimed(claims):
-    """The sizes in what the proof says of each difference, written as the ledger does: (2,1), or S = 2, 3, 4."""
-    tuples, lists = set(), {}
-    for claim in claims:
-        claim = re.sub(r"(Q =|gates) \([^)]*\)", "", claim)  # of one size, every pattern
-        tuples |= set(re.findall(TUPLE, claim.replace(", ", ",")))
-        for size in re.finditer(r"\b([SCKLmdn]) = (\d+)", claim):
-            lists.setdefault((claim[: size.start()], size[1]), {})[size[2]] = None
-    return tuples | {f"{letter} = {', '.join(values)}" for (_, letter), values in lists.items()}
-
-
-TUPLE, LIST = r"\(\d+(?:,\d+)+\)", r"\b[SCKLmdn] = \d+(?:, \d+)*"
-
-
-@pytest.mark.parametrize("module", marked(OLD))
-def test_the_proof_passes_at_the_sizes_that_the_ledger_states(module, monkeypatch):
-    claims = []
-    monkeypatch.setattr(
-        module, "require_zero", lambda *claim: (claims.append(claim[0]), require_zero(*claim))
-    )
-    module.prove()
-    stated = module.THEOREM.sizes
-    assert sizes_claimed(claims) == {*re.findall(TUPLE, stated), *re.findall(LIST, stated)}
-
-
-@pytest.mark.parametrize("module", marked(OLD))
-def test_the_theorem_has_a_twin_proof_of_something_false_and_a_necessity_test_for_each_assumption(module):
-    names = [name for name, _ in inspect.getmembers(own_tests(module), inspect.isfunction)]
-    assert any(n.startswith("test_a_false_claim_is_not_proved") for n in names)
-    assert len(necessity_tests(module)) >= len(module.THEOREM.assumptions)
