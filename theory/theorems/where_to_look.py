@@ -77,6 +77,7 @@ THEOREM = Theorem(
         r"\lambda_{\max}(P\,\mathrm{Cov}\,P|_{\delta^\perp}) < \tfrac{\pi}{2}(\mathbb{E}|X|)^2",
     ),
 )
+statement = THEOREM.statement
 
 SIZES = ((2, 1), (3, 1), (3, 2), (4, 2))
 FLOW_SIZES = ((1, 1, 2, 1), (2, 1, 2, 1), (1, 2, 3, 2))
