@@ -20,7 +20,7 @@ Examples:\n
   finegrain predict --data digits                       theory against a network trained on real images\n
   finegrain measure features.npz --coarse-map 0,0,1,1   every observable of your own features\n
   finegrain discover --data digits                      hidden subclasses that no label names\n
-  finegrain train configs/cifar.toml --data images:PATH coarse CIFAR; then the same with recover\n
+  finegrain train cifar --data images:PATH             coarse CIFAR; then the same with recover\n
   finegrain figures                                     every figure and the report
 """
 

@@ -1,4 +1,4 @@
 """One file per figure: what it claims, its numbers, its picture.
 
-Imports empirical, sims and theory; nothing imports it.
+Imports empirical, sims and theory. Only the program `finegrain` imports it.
 """

@@ -28,7 +28,11 @@ Examples:\n
 """
 
 app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help=__doc__, epilog=EXAMPLES
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="What theory predicts beside what gradient flow gives; sweeps of flows and their plots.",
+    epilog=EXAMPLES,
 )
 
 

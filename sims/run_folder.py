@@ -60,8 +60,11 @@ def environment() -> dict[str, Any]:
 def _command() -> str:
     """The command line, a program of this package written as one starts it; without the machine's own paths."""
     program = Path(sys.argv[0])
-    started = f"-m {program.parent.name}" if program.name == "__main__.py" else program.name
-    return " ".join(["python", started, *sys.argv[1:]])
+    if program.name == "__main__.py":
+        started = f"python -m {program.parent.name}"
+    else:
+        started = program.name if program.name == "finegrain" else f"python {program.name}"
+    return " ".join([started, *sys.argv[1:]])
 
 
 @contextmanager

@@ -217,6 +217,12 @@ class MomentsAccumulator:
         self.product_dtype = product_dtype
         self.reset()
 
+    def __repr__(self) -> str:
+        return (
+            f"MomentsAccumulator(num_classes={self.num_classes}, dim={self.dim}, covariance={self.covariance!r}, "
+            f"product_dtype={self.product_dtype!r}) of {self.counts.sum()} samples"
+        )
+
     def reset(self) -> None:
         """Forget every sample."""
         # Made by the first samples, in their library and on their device.

@@ -1,4 +1,4 @@
 """The classes that no label names: where to look, clusters, their score, and what a run tells of them.
 
-Imports networks, readers, sims and theory. Only commands and figures import it.
+Imports networks, readers, sims and theory. Only commands, figures and the public names of `finegrain` import it.
 """

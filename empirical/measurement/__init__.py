@@ -1,4 +1,4 @@
 """Every observable of a representation with confidence intervals, and its figure.
 
-Imports networks, readers, sims and theory. Only commands and figures import it.
+Imports networks, readers, sims and theory. Only commands, figures and the public names of `finegrain` import it.
 """

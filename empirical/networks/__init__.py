@@ -1,4 +1,4 @@
 """Networks trained on coarse labels: their shapes, recipes, training, and representation.
 
-Imports readers, sims and theory. All rooms but readers may import it.
+Imports readers, sims and theory. Every other room of empirical but readers, and figures, may import it.
 """

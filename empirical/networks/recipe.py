@@ -155,7 +155,7 @@ def one_recipe(given: Recipe | Mapping[str, Any] | Path | str) -> tuple[str, Rec
             names = ", ".join(name for name, _ in runs[:4]) + (", ..." if len(runs) > 4 else "")
             raise ValueError(
                 f"recipe must be a file of one run, got {len(runs)} in {given}: {names}; "
-                "take one as dict(read_recipes(path))[NAME]"
+                "take one as dict(finegrain.empirical.networks.recipe.read_recipes(path))[NAME]"
             )
         return runs[0]
     if not isinstance(given, Recipe):

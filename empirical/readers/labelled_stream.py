@@ -97,16 +97,18 @@ def _array(name: str, value: Any) -> Source:
 
 
 def _of_shards(shards: Sequence[Shard]) -> Stream:
+    # Before classes are counted: of labels that are too few, some class is rare as well.
+    for features, labels in shards:
+        if features.rows is not None and labels.rows is not None and features.rows != labels.rows:
+            raise _ends_apart(features, labels, min(features.rows, labels.rows))
     names = _class_names([labels for _, labels in shards])
     index = {name: i for i, name in enumerate(names)}
     first, dim = shards[0][0].name, _width(shards[0][0])
-    for features, labels in shards:
+    for features, _ in shards:
         if _width(features) != dim:
             raise ValueError(
                 f"{features.name} must have {dim} columns, as {first} has, got {_width(features)}"
             )
-        if features.rows is not None and labels.rows is not None and features.rows != labels.rows:
-            raise _ends_apart(features, labels, min(features.rows, labels.rows))
     mine = shards[distributed.share()]
     size = max(BLOCK_BYTES // (8 * dim), 1)
     rows = [features.rows for features, _ in mine]

@@ -1,4 +1,4 @@
 """ReLU networks on noise-free, orthogonal inputs: flow integrated from gate event to gate event.
 
-Imports setting and theory. population may import it.
+Imports setting and theory. Every room of sims above it (population, samples, sweeps, theorems) may import it.
 """

@@ -1,4 +1,4 @@
 """Sweeps: the points that a table asks for, run over processes or a cluster, and their plots.
 
-Imports grid, population, samples and theory. Only the program `finegrain sims` and figures import it.
+Imports population, samples, theory and the files of sims. Only the program `finegrain sims` and figures import it.
 """

@@ -1,4 +1,4 @@
 """Each theorem's observed side: one file per theorem, with `verify`, predicted against observed.
 
-Imports population, samples and theory. The program `finegrain sims` and figures may import it.
+Imports population, samples, theory and the files of sims. The program `finegrain sims` and figures may import it.
 """

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from finegrain.sims.run_folder import RunFolder, digest, hold
+from finegrain.sims.run_folder import RunFolder, digest, environment, hold
 
 
 def test_checkpoints_and_metrics_are_read_back_as_written(tmp_path):
@@ -186,3 +186,16 @@ def test_a_checkpoint_without_its_header_is_named_with_the_cure(tmp_path, header
         ValueError, match=r"checkpoint .*00000\.safetensors is damaged .*; delete it and those"
     ):
         RunFolder(tmp_path, {"steps": 1})
+
+
+@pytest.mark.parametrize(
+    "program, started",
+    [
+        ("/home/me/.venv/bin/finegrain", "finegrain predict --data digits"),
+        ("/home/me/site-packages/finegrain/__main__.py", "python -m finegrain predict --data digits"),
+        ("/home/me/mine.py", "python mine.py predict --data digits"),
+    ],
+)
+def test_the_command_that_is_recorded_can_be_typed(program, started, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [program, "predict", "--data", "digits"])
+    assert environment()["command"] == started

@@ -288,3 +288,11 @@ def test_merging_leaves_the_other_as_it_was():
     before = pickle.dumps(second)
     first.merge(second)
     assert pickle.dumps(second) == before
+
+
+def test_an_accumulator_says_its_sizes_and_how_many_samples_it_holds():
+    accumulator = MomentsAccumulator(2, 3, "pooled")
+    accumulator.update(np.ones((5, 3)), np.array([0, 1, 0, 1, 1]))
+    assert repr(accumulator) == (
+        "MomentsAccumulator(num_classes=2, dim=3, covariance='pooled', product_dtype='float64') of 5 samples"
+    )

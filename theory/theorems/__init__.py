@@ -62,6 +62,8 @@ class Theorems(Mapping[str, ModuleType]):
         self._modules = {module.THEOREM.id: module for module in modules}
 
     def __getitem__(self, number: str) -> ModuleType:
+        if number not in self._modules:
+            raise KeyError(f"theorem must be one of {', '.join(self)}; got {number!r}")
         return self._modules[number]
 
     def __iter__(self) -> Iterator[str]:
@@ -72,6 +74,9 @@ class Theorems(Mapping[str, ModuleType]):
 
     def __repr__(self) -> str:
         return "\n".join(f"{number:4}{module.THEOREM.subject}" for number, module in self.items())
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
 
     applicable = staticmethod(applicable)
     obstacles = staticmethod(obstacles)

@@ -200,6 +200,7 @@ BAD = [
         "every class must have at least 2 samples, got 1 of '9': leave such samples out",
     ),
     ((X, Y[:-1]), {}, "features and labels must agree in length, but one ends after 119 rows"),
+    ((X, Y[:1]), {}, "features and labels must agree in length, but one ends after 1 rows"),
     ((X, Y - 1), {}, "labels must hold labels >= 0 or text, got '-1'"),
     ((X, Y / 2), {}, "labels must hold labels that are integers or text, got dtype float64: convert them"),
     ((X, ["a", ""] * 60), {}, "labels must hold labels >= 0 or text, got ''"),

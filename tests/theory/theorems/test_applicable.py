@@ -71,5 +71,18 @@ def test_theorems_by_number_have_predict_prove_and_statement():
     assert fg.theorems["T7"].predict(2) == pytest.approx(1 - np.sqrt(0.5))
     fg.theorems["T7"].prove()
     assert "separation" in fg.theorems["T7"].statement
-    with pytest.raises(KeyError, match="T99"):
+    for number, theorem in fg.theorems.items():
+        assert callable(theorem.prove), number
+        assert theorem.statement == theorem.THEOREM.statement, number
+        assert any(name.startswith("predict") for name in dir(theorem)), number
+
+
+def test_an_unknown_theorem_is_answered_with_those_there_are():
+    with pytest.raises(KeyError, match=r"theorem must be one of T1, .*, T19; got 'T99'"):
         fg.theorems["T99"]
+    assert "T99" not in fg.theorems
+    assert fg.theorems.get("T99") is None
+
+
+def test_the_numbers_of_theorems_are_completed_by_the_tab_key():
+    assert fg.theorems._ipython_key_completions_() == list(fg.theorems)
