@@ -6,7 +6,8 @@
     python benchmarks/falsify.py --record         write docs/results/ledger.json, after a wanted change
 
 A falsified theorem takes its module's place, and the tests of tests/theory/theorems/test_proofs.py run on it:
-the proof (its steps and twins), the record of the ledger's rows, and the values worked out by hand.
+the proof (its steps and twins), the record of the ledger's rows, and the values worked out by hand. A copy in place
+of a derivation is seen by the record alone, which holds a digest of each residual's source.
 """
 
 from __future__ import annotations
@@ -31,9 +32,8 @@ import test_observed as sides  # noqa: E402
 import test_proofs as tests  # noqa: E402
 
 from finegrain.sims.theorems.comparison import Comparison  # noqa: E402
-from finegrain.theory import ledger  # noqa: E402
 from finegrain.theory.theorems import THEOREMS  # noqa: E402
-from finegrain.theory.theorems.proof import Theorem  # noqa: E402
+from finegrain.theory.theorems.proof import Formulas, Step, Theorem  # noqa: E402
 from finegrain.theory.tools.files import to_json, write_atomic  # noqa: E402
 
 TESTS = {
@@ -73,6 +73,29 @@ def residuals_zero(theorem: Theorem) -> Iterator[Mutant]:
         yield step.name, replace(theorem, steps=(zero, *without(theorem.steps, i)))
 
 
+def proofs_thinned(theorem: Theorem) -> Iterator[Mutant]:
+    """Each step and its name gone, run at its smallest size alone, with other words, without what it derives."""
+    for i, step in enumerate(theorem.steps):
+        claims = [replace(c, steps=tuple(s for s in c.steps if s != step.name)) for c in theorem.claims]
+        gone = replace(theorem, claims=tuple(claims), steps=without(theorem.steps, i))
+        yield f"{step.name} deleted with its name", gone
+        thinner = {"other words": replace(step, says=f"not {step.says}"), "a copy": copied(theorem, step)}
+        thinner["absurd twins"] = replace(step, false=dict.fromkeys(step.false, lambda *_: sp.Integer(10**6)))
+        if step.at[1:]:
+            thinner["one size"] = replace(step, at=step.at[:1])
+        for how, other in thinner.items():
+            yield f"{step.name}: {how}", replace(theorem, steps=without(theorem.steps, i, other))
+
+
+def copied(theorem: Theorem, step: Step) -> Step:
+    """A step that compares each formula of its twins with a copy, and derives nothing."""
+
+    def residual(f: Formulas, *_: object) -> list[sp.Expr]:
+        return [sp.sympify(f[x](*f[x].symbols) - theorem.formulas[x].expression) for x in step.false]
+
+    return replace(step, residual=residual)
+
+
 def formulas_false(theorem: Theorem) -> Iterator[Mutant]:
     """Each formula doubled, and one more."""
     for name in theorem.formulas:
@@ -105,6 +128,7 @@ def latex_false(theorem: Theorem) -> Iterator[Mutant]:
 MUTATIONS: dict[str, Callable[[Theorem], Iterator[Mutant]]] = {
     "step deleted": steps_deleted,
     "residual := 0": residuals_zero,
+    "proof thinned": proofs_thinned,
     "formula false": formulas_false,
     "words or assumption false": words_false,
     "LaTeX false": latex_false,
@@ -117,6 +141,9 @@ SIDES: dict[str, Callable[[Comparison], Comparison]] = {
     "observed + 3 bounds": lambda row: replace(row, observed=row.observed + 3 * _allowed(row)),
     "predicted - 3 bounds": lambda row: replace(row, predicted=row.predicted - 3 * _allowed(row)),
 }
+# As if it were computed apart from the training: near the prediction, and the same whatever is falsified.
+CLOSED_FORM = "plainly trained row := a closed form"
+WIDER = "bound 1e6 times as large"
 
 
 def _allowed(row: Comparison) -> float:
@@ -138,6 +165,26 @@ def row_false(module: ModuleType, change: Callable[[Comparison], Comparison]) ->
         if not sides.faults(*mutated):
             green.append(row.quantity)
     return Outcome(len(forms(module)[0]), green, {"sides"})
+
+
+def training_replaced(module: ModuleType) -> Outcome:
+    """Each plainly trained row's observation replaced by one that nothing moves, one at a time."""
+    true, _, trained = forms(module)
+    plain = [i for i, row in enumerate(true) if row.observed != trained[i].observed]
+    green = []
+    for i in plain:
+        value = true[i].predicted + 0.1 * _allowed(true[i])
+        mutated = [without(tuple(rows), i, replace(rows[i], observed=value)) for rows in forms(module)]
+        if not sides.faults(*mutated):
+            green.append(true[i].quantity)
+    return Outcome(len(plain), green, {"sides"})
+
+
+def bounds_widened(module: ModuleType) -> Outcome:
+    """Each row's bound widened, one at a time."""
+    rows = forms(module)[0]
+    green = [row.quantity for row in rows if not sides.wide([replace(row, bound=1e6 * row.bound)])]
+    return Outcome(len(rows), green, {"bounds"})
 
 
 def reds(module: ModuleType, mutant: Theorem, alone: bool) -> list[str]:
@@ -172,6 +219,8 @@ def trials(module: ModuleType) -> Iterator[tuple[str, str, Callable[[], Outcome]
             yield module.THEOREM.id, mutation, partial(theorem_false, module, what, mutant, alone)
     for mutation, change in SIDES.items():
         yield module.THEOREM.id, mutation, partial(row_false, module, change)
+    yield module.THEOREM.id, CLOSED_FORM, partial(training_replaced, module)
+    yield module.THEOREM.id, WIDER, partial(bounds_widened, module)
 
 
 def table(chosen: list[tuple[str, str, Callable[[], Outcome]]]) -> tuple[str, bool]:
@@ -199,7 +248,7 @@ def main() -> int:
     parser.add_argument("--record", action="store_true", help="write the record of the ledger's rows")
     arguments = parser.parse_args()
     if arguments.record:
-        rows = {m.THEOREM.id: ledger.record(m.THEOREM) for m in THEOREMS}
+        rows = {m.THEOREM.id: tests.record(m.THEOREM) for m in THEOREMS}
         write_atomic(tests.RECORDED, to_json(rows) + "\n")
         return 0
     modules = [m for m in THEOREMS if arguments.theorem in (None, m.THEOREM.id)]

@@ -37,6 +37,11 @@ class Comparison:
         """True if the error is within the bound; a NaN never is."""
         return bool(np.isfinite(self.error) and self.error <= self.bound)
 
+    @property
+    def slack(self) -> float:
+        """bound / error; infinite where the error is 0."""
+        return self.bound / self.error if self.error else float("inf")
+
     def row(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self) | {"error": self.error, "holds": self.holds}

@@ -468,7 +468,7 @@ THEOREM = Theorem(
             "exponent of the law",
             "from the separation law, with eps tied to G by f = 1: no other pattern changes the limit",
             _exponent_of_the_law,
-            {"exponent": lambda q, S: sp.Rational(q, S), **ALL, "output": lambda S, G: _total(S - 2, S, G)},
+            {"exponent": lambda q, S: sp.sympify(q) / S, **ALL, "output": lambda S, G: _total(S - 2, S, G)},
             "S",
             (2, 3, 4, 5),
         ),

@@ -441,7 +441,7 @@ THEOREM = Theorem(
             "covariances",
             "from the means e_c: the covariances that the ratios rest on",
             _covariances,
-            {"between": lambda b, C: 2 / sp.Integer(C) * b},
+            {"between": lambda b, C: 2 / sp.sympify(C) * b},
             "S",
             (1, 2, 3),
         ),

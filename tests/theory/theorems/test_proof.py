@@ -11,6 +11,7 @@ from finegrain.theory.theorems.proof import (
     ProofFailed,
     Step,
     Theorem,
+    at_a_point,
     left_over,
 )
 
@@ -40,6 +41,7 @@ FAKES = {
     "not a number": lambda f: sp.nan,
     "infinite": lambda f: sp.oo * f.power(x),
     "an inequality that holds for everything": lambda f: sp.Gt(1 + f.power(x) ** 2, 0),
+    "one entry of two": lambda f: [sp.S.Zero, f.power(x)],
     "an inequality left open": lambda f: sp.Gt(sp.Symbol("z"), f.power(0)),
 }
 
@@ -64,6 +66,23 @@ def test_a_residual_without_entries_is_named():
 def test_a_step_without_a_twin_is_refused():
     with pytest.raises(ProofFailed, match="has no twin"):
         step(derived, {}).run(FORMULAS)
+
+
+def test_every_twin_must_fail_not_only_the_first():
+    with pytest.raises(ProofFailed, match="its twin with a false shift holds too"):
+        step(derived, FALSE | {"shift": lambda: sp.Integer(4)}).run(FORMULAS)
+
+
+def test_what_is_small_or_zero_or_infinite_at_the_point_alone_does_not_vanish():
+    point = sp.Rational(123, 202)
+    assert abs(at_a_point(x) - point) < 1e-20
+    assert 0 not in [left_over(entry) for entry in (x / 10**15, x - point, 1 / (x - point))]
+
+
+def test_an_inequality_that_is_strict_or_left_open_is_not_shown():
+    z = sp.Symbol("z", real=True)
+    assert left_over(sp.Ge(abs(z), 0, evaluate=False)) == 0
+    assert 0 not in [left_over(open_) for open_ in (sp.Gt(abs(z), 0, evaluate=False), z > 0, z >= 0)]
 
 
 def test_inequalities_hold_by_their_symbols_assumptions():
@@ -114,6 +133,23 @@ def test_claims_and_steps_that_do_not_fit_are_refused(message):
 def test_a_formula_that_is_neither_claimed_nor_used_is_refused():
     with pytest.raises(Malformed, match="formulas and their uses differ: shift"):
         theorem((Claim("{power}", ("step",)),), TWO[:1]).prove()
+
+
+def test_a_failed_step_is_told_by_run_and_raised_by_prove():
+    wrong = theorem((Claim("{power} {shift}", ("step", "other")),), TWO, FORMULAS.but(**FALSE))
+    assert [result.failure.startswith("T0 step: ") for result in wrong.run()] == [True, False]
+    with pytest.raises(ProofFailed, match=r"^T0 step: "):
+        wrong.prove()
+
+
+def test_run_refuses_what_does_not_fit_too():
+    with pytest.raises(Malformed):
+        theorem((Claim("{power}", ("step",)),), TWO).run()
+
+
+def test_steps_of_one_name_are_refused():
+    with pytest.raises(Malformed, match="steps share a name"):
+        theorem((Claim("{power} {shift}", ("step", "other")),), (*TWO, TWO[0])).prove()
 
 
 def test_labels_follow_from_the_steps():

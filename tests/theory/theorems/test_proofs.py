@@ -3,10 +3,12 @@
 The tests of written theorems take a module, so that benchmarks/falsify.py can hand them a theorem that it falsified.
 """
 
+import hashlib
 import inspect
 import json
 import sys
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -39,7 +41,47 @@ def test_every_step_holds_and_its_twins_do_not(module):
 def test_the_row_is_the_recorded_one(module):
     """Words, assumptions, LaTeX, labels and steps; python benchmarks/falsify.py --record writes them."""
     recorded = json.loads(RECORDED.read_text())
-    assert ledger.record(module.THEOREM) == recorded[module.THEOREM.id]
+    assert record(module.THEOREM) == recorded[module.THEOREM.id]
+
+
+def record(theorem):
+    """The ledger's row, each step with its falsehoods spelled out and with a digest of what derives it.
+
+    No run can tell a derivation from a copy of the formula: a proof that changes is recorded anew, or is red.
+    """
+    row = ledger.record(theorem)
+    for entry, step in zip(row["steps"], theorem.steps, strict=True):
+        false = {name: theorem.formulas[name].but(function) for name, function in step.false.items()}
+        entry["refuses a false"] = {name: str(formula.expression) for name, formula in false.items()}
+        entry["derivation"] = digest(step.residual)
+    return row
+
+
+@cache
+def digest(residual):
+    """Of the source of a residual and of all that it calls in its own module."""
+    sources, waiting = {}, [residual]
+    while waiting:
+        found = waiting.pop()
+        if found.__qualname__ not in sources:
+            sources[found.__qualname__] = inspect.getsource(found)
+            waiting += called(found) if inspect.isfunction(found) else []
+    text = "".join(sources[name] for name in sorted(sources))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def called(function):
+    """The functions and classes of its own module that a function names."""
+    codes, names = [function.__code__], set()
+    for code in codes:
+        names |= set(code.co_names)
+        codes += [constant for constant in code.co_consts if inspect.iscode(constant)]
+    named = (function.__globals__.get(name) for name in sorted(names))
+    return [
+        x
+        for x in named
+        if (inspect.isfunction(x) or inspect.isclass(x)) and x.__module__ == function.__module__
+    ]
 
 
 @pytest.mark.parametrize("module", marked(THEOREMS))
