@@ -131,7 +131,8 @@ def two_means_error(pair: Pair, normal: Array, n: int, z: float) -> float:
     for variance, axis in zip(np.clip(spread, 0, None), axes.T, strict=True):
         moved = [u + sign * z * np.sqrt(variance) * axis for sign in (-1, 1)]
         changes.append(max(abs(ndtr(abs(v @ delta) / 2 / np.sqrt(v @ cov @ v)) - centre) for v in moved))
-    shift = z * np.sqrt((u @ second @ u - size**2) / n) / (1 - 2 * density * size)
+    along = max(float(u @ second @ u - size**2), 0.0)
+    shift = z * np.sqrt(along / n) / (1 - 2 * density * size)
     changes.append(abs((ndtr((abs(a) - shift) / s) + ndtr((abs(a) + shift) / s)) / 2 - centre))
     return counting_error(float(centre), n, z) + float(np.linalg.norm(changes))
 

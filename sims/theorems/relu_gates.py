@@ -173,5 +173,5 @@ def _share_row(seed: int, eps: float) -> Comparison:
     sure = law.guaranteed(W, a, t, weights=np.full(4, 0.25), norms=np.ones(4), eps=eps)
     predicted, observed = law.predict_share(W[sure], a[sure], t), float(np.mean(opened[sure]))
     name = f"share of gates open at the end, S = 2, {sure.sum()} neurons, eps = {eps:g}, by plain RK45"
-    reason = "a count: less than half a gate"
+    reason = "a count, so exact where it is right: less than half a gate, however many times the error"
     return Comparison("T6", name, predicted, observed, 0.4 / (predicted * opened[sure].size), reason)
