@@ -118,10 +118,12 @@ def _table(rows: list[Comparison]) -> Table:
     table = Table(title="predicted against observed")
     table.add_column("theorem")
     table.add_column("quantity, and where its bound comes from", ratio=1)
-    for column in ("predicted", "observed", "error", "bound", "bound/error"):
+    for column in ("predicted", "observed", "error", "bound"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         error = f"{row.error:.1e}" if row.holds else f"[bold red]{row.error:.1e}[/]"
-        cells = (f"{row.predicted:.6g}", f"{row.observed:.6g}", error, f"{row.bound:.1e}", f"{row.slack:.2g}")
+        # Below the bound, how many times the error it is.
+        bound = f"{row.bound:.1e}\n[dim]{row.slack:.2g} x[/]"
+        cells = (f"{row.predicted:.6g}", f"{row.observed:.6g}", error, bound)
         table.add_row(row.theorem, f"{escape(row.quantity)}\n[dim]{escape(row.reason)}[/]", *cells)
     return table

@@ -50,7 +50,7 @@ def test_one_theorem_is_proved_and_written(tmp_path):
     file = tmp_path / "ledger.json"
     result = program("theory", "--theorem", "t3", "--json", file)
     assert result.returncode == 0, result.stderr
-    assert "Proof: proved" in result.stdout
+    assert "steps and their twins in" in result.stdout
     assert f"ledger written to {file}" in result.stdout.replace("\n", "")
     (row,) = json.loads(file.read_text())
     assert row["id"] == "T3"
@@ -71,7 +71,7 @@ def test_of_processes_that_torchrun_starts_the_first_alone_speaks(rank, monkeypa
 def test_latex_prints_the_expressions():
     result = program("theory", "--theorem", "T7", "--latex")
     assert result.returncode == 0
-    assert r"\varepsilon^{1 - \sqrt{(S-1)/S}}" in result.stdout
+    assert r"\frac{\ln \mathrm{sep}}{\ln \varepsilon} = 1 - \sqrt{\frac{q}{S}}" in result.stdout
 
 
 def test_verify_compares_and_writes_its_rows(tmp_path):

@@ -136,7 +136,7 @@ def quick():
     toy = SimpleNamespace(
         CLAIM="a claim", compute=lambda jobs, seed: {"slope": seed}, draw=lambda numbers: Figure()
     )
-    numbers = dict.fromkeys(("error", "predicted", "observed", "bound"), 1.0)
+    numbers = dict.fromkeys(("error", "predicted", "observed", "bound", "slack"), 1.0)
     row = SimpleNamespace(row=lambda: {}, holds=True, theorem="T4", quantity="q", reason="r", **numbers)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ledger, "prove", cache(ledger.prove))
