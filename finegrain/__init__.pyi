@@ -1,8 +1,8 @@
+from .empirical.by_name import predict as predict
+from .empirical.by_name import train as train
 from .empirical.hidden_classes.discover import discover as discover
 from .empirical.hidden_classes.recover import recover as recover
 from .empirical.measurement.measure import measure as measure
-from .empirical.networks.training import train as train
-from .empirical.prediction.predict import predict as predict
 from .empirical.readers.hooks import features as features
 from .sims.population.flow import Trajectory as Trajectory
 from .sims.population.flow import population_flow as population_flow

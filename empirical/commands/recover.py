@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE
@@ -13,6 +13,9 @@ from rich.table import Table
 
 from finegrain.theory.tools.console import console
 from finegrain.theory.tools.files import to_json, writable_folder, write_atomic
+
+if TYPE_CHECKING:
+    from finegrain.empirical.networks.recipe import Recipe
 
 EXAMPLES = """
 Examples:\n
@@ -65,6 +68,8 @@ def recover(
         write, file = partial(report.glance, images=images or report.BESIDE), "glance.json"
     reports, diverged = [], []
     for name, recipe in runs:
+        if untrained := _untrained(recipe, out / name):
+            console.print(untrained, markup=False, highlight=False, soft_wrap=True)
         try:
             reports.append(write(recipe, dataset, out / name, device=device, jobs=jobs, progress=True))
             console.print(f"written: {out / name / file}", markup=False, soft_wrap=True)
@@ -79,6 +84,14 @@ def recover(
         console.print(f"written: {json_file}", markup=False, soft_wrap=True)
     if diverged:
         raise RuntimeError(f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}")
+
+
+def _untrained(recipe: Recipe, folder: Path) -> str:
+    """What is trained before anything is recovered, in one line; empty for a finished run."""
+    due, found = len(recipe.checkpoints()), len(list((folder / "checkpoints").glob("*.safetensors")))
+    if found == 0:
+        return f"{folder}: no run there, so it is trained first, {recipe.epochs} epochs"
+    return f"{folder}: {found} of {due} checkpoints, so training goes on first" if found < due else ""
 
 
 def _computed_in(reports: list[dict[str, Any]]) -> str:

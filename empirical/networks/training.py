@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,11 +30,11 @@ from torch.nn.parallel import DistributedDataParallel
 from finegrain.empirical import distributed
 from finegrain.empirical.networks.architectures import Network
 from finegrain.empirical.networks.augment import Images, batches, pixel_stats
-from finegrain.empirical.networks.recipe import Recipe, one_recipe
+from finegrain.empirical.networks.recipe import Recipe
 from finegrain.empirical.networks.representation import classifier_of, represent
 from finegrain.empirical.networks.training_state import State, weights_of
 from finegrain.empirical.readers.coarse_maps import coarse_map
-from finegrain.empirical.readers.data import Dataset, as_dataset
+from finegrain.empirical.readers.data import Dataset
 from finegrain.sims.run_folder import Arrays, RunFolder, digest
 from finegrain.sims.samples.loss import device_named
 from finegrain.theory import observables
@@ -96,9 +96,9 @@ class Trained:
 
 
 def train(
-    recipe: Recipe | Mapping[str, Any] | Path | str,
-    data: Dataset | str,
-    folder: Path | str | None = None,
+    recipe: Recipe,
+    data: Dataset,
+    folder: Path | str,
     *,
     device: str = "auto",
     steps: int | None = None,
@@ -107,11 +107,9 @@ def train(
     """Train, or go on with, or only read back, the run in `folder`.
 
     Args:
-        recipe: settings; as a mapping those that differ from the defaults; or a recipe file of one run
-            (recipe.read_recipes reads those of several).
-        data: images with fine labels, or as on the command line: "digits", "cifar10:PATH".
-        folder: the run folder, runs/NAME by default; refused when it holds a run of another recipe,
-            precision or images.
+        recipe: settings.
+        data: images with fine labels.
+        folder: the run folder; refused when it holds a run of another recipe, precision or images.
         device: "cpu", "cuda", or "auto".
         steps: stop after so many steps of this call, to try a recipe; only checkpoints are kept.
         progress: show bars with the time left, and a line an epoch.
@@ -121,8 +119,6 @@ def train(
         Diverged: the loss stopped being finite; the message names the epoch.
     """
     place, rank, ranks = _processes(device)
-    name, recipe = one_recipe(recipe)
-    data = as_dataset(data, progress=progress)
     recipe = replace(recipe, precision=precision_on(place, recipe.precision))
     fine_to_coarse = coarse_map(recipe.map, data.num_fine, data.class_names)
     _check(recipe, len(data.train_x), fine_to_coarse, ranks)
@@ -135,7 +131,7 @@ def train(
     run = _Run(recipe, images, fine_to_coarse, state, place, rank, ranks)
     parts = (data.train_x, data.train_y, data.test_x, data.test_y)
     settings = {"recipe": asdict(recipe), "images": digest(*parts)}
-    with _opened(folder or Path("runs") / name, settings, data, rank) as record:
+    with _opened(folder, settings, data, rank) as record:
         done = run.resume(record)
         run.epochs(record, done, steps, progress and rank == 0)
         metrics = record.metrics if record else []

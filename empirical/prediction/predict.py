@@ -22,7 +22,7 @@ from finegrain.empirical.networks import two_layer
 from finegrain.empirical.networks.preprocess import Preprocess
 from finegrain.empirical.prediction.config import Config
 from finegrain.empirical.readers.coarse_maps import coarse_map
-from finegrain.empirical.readers.data import Dataset, as_dataset
+from finegrain.empirical.readers.data import Dataset
 from finegrain.sims.initial_weights import gaussian
 from finegrain.sims.population.flow import Trajectory, population_descent, population_flow
 from finegrain.sims.run_folder import environment
@@ -149,7 +149,7 @@ def relative_error(predicted: Array, observed: Array) -> Array:
 
 
 def predict(
-    data: Dataset | str,
+    data: Dataset,
     config: Config = DEFAULTS,
     *,
     device: str = "auto",
@@ -160,7 +160,7 @@ def predict(
     """Fit, predict, train and compare.
 
     Args:
-        data: images with fine labels, or as on the command line: "digits", "cifar10:PATH".
+        data: images with fine labels.
         config: settings, those of docs/results/prediction.md by default; config.map sends the fine labels to the coarse
             ones that training sees.
         device: of the training, "auto", "cpu" or "cuda".
@@ -168,7 +168,6 @@ def predict(
         progress: show bars with the time left.
         observed: the same training from an earlier call, to set another prediction beside it.
     """
-    data = as_dataset(data, progress=progress)
     fine_to_coarse = coarse_map(config.map, data.num_fine, data.class_names)
     if fine_to_coarse.max() == 0:
         raise ValueError(f"map must have at least 2 coarse classes to train on, got {config.map!r}")

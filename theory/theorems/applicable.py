@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from finegrain.theory.mixture import Mixture
+from finegrain.theory.tools import checks
 
 # Relative: a mean or a covariance that rounding alone keeps from its form.
 TOLERANCE = 1e-9
@@ -29,6 +30,9 @@ class SettingLike(Protocol):
     @property
     def weight_decay(self) -> float: ...
 
+
+# Of a setting.
+ASKED = ("activation", "loss", "weight_decay")
 
 Condition = tuple[str, Callable[[Mixture, SettingLike], bool]]
 
@@ -116,7 +120,17 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
 
 
 def obstacles(mixture: Mixture, setting: SettingLike) -> dict[str, list[str]]:
-    """For each theorem the assumptions that the mixture or the setting does not meet, in words; none: it applies."""
+    """For each theorem the assumptions that the mixture or the setting does not meet, in words; none: it applies.
+
+    Raises:
+        TypeError: a mixture that is none, or a setting without an activation, a loss and a weight_decay.
+    """
+    checks.instance("mixture", mixture, Mixture)
+    if missing := [name for name in ASKED if not hasattr(setting, name)]:
+        raise TypeError(
+            f"setting must have {', '.join(ASKED)}, as finegrain.Setting has; "
+            f"got {type(setting).__name__} without {', '.join(missing)}"
+        )
     return {
         theorem: [words for words, holds in conditions if not holds(mixture, setting)]
         for theorem, conditions in CONDITIONS.items()
@@ -124,5 +138,5 @@ def obstacles(mixture: Mixture, setting: SettingLike) -> dict[str, list[str]]:
 
 
 def applicable(mixture: Mixture, setting: SettingLike) -> list[str]:
-    """The theorems whose assumptions on inputs and training hold, such as ["T1", "T2", "T14"]."""
+    """The theorems whose assumptions on inputs and training hold, such as ["T1", "T2"]; raises as `obstacles`."""
     return [theorem for theorem, missing in obstacles(mixture, setting).items() if not missing]

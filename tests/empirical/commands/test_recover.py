@@ -5,9 +5,12 @@ import math
 
 import pytest
 from rich.console import Console
+from short_training import SHORT
+from tiny_images import tiny_images
 
-from finegrain.empirical.commands.recover import _computed_in, _table, recover
+from finegrain.empirical.commands.recover import _computed_in, _table, _untrained, recover
 from finegrain.empirical.hidden_classes.report import SCORES
+from finegrain.empirical.networks.training import train
 
 
 @pytest.mark.parametrize("error", [float("nan"), 0.0625])
@@ -46,3 +49,11 @@ def test_one_line_names_the_precisions_and_the_kernels():
         "computed in: training bf16, float32, representation float32; avx2; torch AVX2, openblas Haswell"
     )
     assert _computed_in(reports) == expected
+
+
+def test_a_run_that_is_trained_first_is_told_of_and_a_finished_one_is_not(tmp_path):
+    assert _untrained(SHORT, tmp_path) == f"{tmp_path}: no run there, so it is trained first, 3 epochs"
+    train(SHORT, tiny_images(), tmp_path, device="cpu", steps=6)  # an epoch has 5
+    assert _untrained(SHORT, tmp_path) == f"{tmp_path}: 2 of 4 checkpoints, so training goes on first"
+    train(SHORT, tiny_images(), tmp_path, device="cpu")
+    assert _untrained(SHORT, tmp_path) == ""

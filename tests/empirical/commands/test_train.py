@@ -1,6 +1,7 @@
 """Many recipes on the command line: one that diverges does not keep the others from their end."""
 
 import json
+import re
 
 import pytest
 from tiny_images import tiny_images
@@ -46,5 +47,9 @@ def test_the_runs_after_one_that_diverges_are_trained_and_recovered(tmp_path, mo
     assert len((tmp_path / "two_learning_rate-0.1" / "metrics.jsonl").read_text().splitlines()) == 2
     with pytest.raises(RuntimeError, match=MESSAGE):
         recover(file, "tiny", out=tmp_path, device="cpu", glance=True, json_file=tmp_path / "two.json")
+    # The one that diverged has a checkpoint, the untrained network, and goes on from it; the other is finished.
+    assert re.findall(r"\S+: .* first", capsys.readouterr().out) == [
+        f"{tmp_path / 'two_learning_rate-1e+30'}: 1 of 2 checkpoints, so training goes on first"
+    ]
     (run,) = json.loads((tmp_path / "two.json").read_text())["runs"]
     assert run["recipe"]["learning_rate"] == 0.1

@@ -47,11 +47,3 @@ def test_other_images_and_no_run_are_refused(trained, tmp_path):
         fg.recover(tmp_path)
     with pytest.raises(ValueError, match=r"holds a run of another config \(images differs"):
         fg.recover(trained, data.load("digits"), device="cpu")
-
-
-def test_data_may_be_named_as_on_the_command_line(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    small = RECIPE | {"width": 4, "map": "mod"}
-    trained = fg.train(small, "digits", device="cpu", steps=1)
-    assert trained.data.name == "digits"
-    assert trained.record.path.parent.name == "runs"

@@ -67,6 +67,20 @@ def test_means_a_rounding_from_orthogonal_are_orthogonal():
     assert "T8" in fg.theorems.applicable(mixture(means=turned), RELU)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((RELU, CLEAN), "mixture must be a Mixture, got Setting"),
+        ((CLEAN.moments, RELU), "mixture must be a Mixture, got Moments"),
+        ((CLEAN, CLEAN), "setting must have activation, loss, weight_decay, .*; got Mixture without"),
+        ((CLEAN, "relu"), "got str without activation, loss, weight_decay"),
+    ],
+)  # fmt: skip
+def test_swapped_arguments_are_refused_by_name(arguments, told):
+    with pytest.raises(TypeError, match=told):
+        fg.theorems.applicable(*arguments)
+
+
 def test_theorems_by_number_have_predict_prove_and_statement():
     assert fg.theorems["T7"].predict(2) == pytest.approx(1 - np.sqrt(0.5))
     fg.theorems["T7"].prove()
