@@ -64,7 +64,11 @@ class Theorems(Mapping[str, ModuleType]):
     def __getitem__(self, number: str) -> ModuleType:
         if number not in self._modules:
             raise KeyError(f"theorem must be one of {', '.join(self)}; got {number!r}")
-        return self._modules[number]
+        module = self._modules[number]
+        # Printed when the theorem is asked for: to print all nineteen takes as long as to import SymPy.
+        if not hasattr(module, "statement"):
+            vars(module)["statement"] = module.THEOREM.statement
+        return module
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._modules)
@@ -73,7 +77,7 @@ class Theorems(Mapping[str, ModuleType]):
         return len(self._modules)
 
     def __repr__(self) -> str:
-        return "\n".join(f"{number:4}{module.THEOREM.subject}" for number, module in self.items())
+        return "\n".join(f"{number:4}{module.THEOREM.subject}" for number, module in self._modules.items())
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self)

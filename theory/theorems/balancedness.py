@@ -248,4 +248,4 @@ THEOREM = Theorem(
     ),
 )
 
-prove, statement = THEOREM.prove, THEOREM.statement
+prove = THEOREM.prove

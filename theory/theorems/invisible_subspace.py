@@ -309,4 +309,4 @@ THEOREM = Theorem(
     ),
 )
 
-prove, statement = THEOREM.prove, THEOREM.statement
+prove = THEOREM.prove

@@ -207,11 +207,11 @@ class Claim:
 
     def text(self, formulas: Formulas) -> str:
         """The words with their formulas."""
-        return self.words.format(**{name: f.text for name, f in formulas.items()})
+        return self.words.format(**{name: formulas[name].text for name in self.names})
 
     def latex(self, formulas: Formulas) -> str:
         """The words with their formulas in LaTeX."""
-        return self.words.format(**{name: f"${f.latex}$" for name, f in formulas.items()})
+        return self.words.format(**{name: f"${formulas[name].latex}$" for name in self.names})
 
     def label(self, passed: Iterable[str]) -> str:
         """proved, part proved: ..., or observed only, from the steps that passed."""

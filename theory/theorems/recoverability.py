@@ -333,4 +333,4 @@ THEOREM = Theorem(
     ),
 )
 
-prove, statement = THEOREM.prove, THEOREM.statement
+prove = THEOREM.prove

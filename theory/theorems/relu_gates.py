@@ -334,4 +334,4 @@ THEOREM = Theorem(
     ),
 )
 
-prove, statement = THEOREM.prove, THEOREM.statement
+prove = THEOREM.prove

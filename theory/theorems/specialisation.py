@@ -490,4 +490,4 @@ THEOREM = Theorem(
     ),
 )
 
-prove, statement = THEOREM.prove, THEOREM.statement
+prove = THEOREM.prove
