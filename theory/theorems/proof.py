@@ -162,14 +162,16 @@ class Step:
         for name, function in self.false.items():
             self._refuse(formulas.but(**{name: function}), name)
 
-    def _entries(self, formulas: Formulas, size: Any) -> list[Any]:
-        found = _flat(self.residual(formulas, *(size if isinstance(size, tuple) else (size,))))
-        if not found:
-            raise ProofFailed(f"{self.name}: has nothing that must vanish")
-        for entry in found:
+    def _entries(self, formulas: Formulas, size: Any) -> Iterator[Any]:
+        """One by one: a twin is refused by the first that does not vanish, and derives no more."""
+        count = 0
+        for entry in _flat(self.residual(formulas, *(size if isinstance(size, tuple) else (size,)))):
             if isinstance(entry, sp.Basic) and entry.has(sp.nan, sp.zoo, sp.oo):
                 raise ProofFailed(f"{self.name}: {entry} is not a number")
-        return found
+            yield entry
+            count += 1
+        if count == 0:
+            raise ProofFailed(f"{self.name}: has nothing that must vanish")
 
     def _hold(self, formulas: Formulas, size: Any) -> None:
         where = f"{self.name} at {self.over} = {size}" if self.at else self.name
@@ -370,10 +372,12 @@ def _aim(entry: Any) -> str:
     return "0" if isinstance(entry, (sp.Expr, Words)) else "true"
 
 
-def _flat(found: Any) -> list[Any]:
+def _flat(found: Any) -> Iterator[Any]:
     """The entries of a matrix, or of several expressions and matrices."""
     if isinstance(found, Words):
-        return [found]
-    if isinstance(found, (sp.Basic, int)) and not isinstance(found, sp.MatrixBase):
-        return [sp.sympify(found)]
-    return [entry for part in found for entry in _flat(part)]
+        yield found
+    elif isinstance(found, (sp.Basic, int)) and not isinstance(found, sp.MatrixBase):
+        yield sp.sympify(found)
+    else:
+        for part in found:
+            yield from _flat(part)
