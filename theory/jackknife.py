@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from finegrain.theory.moments import Moments, MomentsAccumulator
 from finegrain.theory.tools import checks
@@ -147,5 +147,5 @@ def interval(estimate: Any, left_out: Any, level: float = 0.95) -> tuple[Array, 
     mean = values.mean(axis=0)
     centre = G * np.where(known, whole, 0.0) - (G - 1) * mean
     error = np.sqrt((G - 1) / G * np.sum((values - mean) ** 2, axis=0))
-    half = student.ppf((1 + level) / 2, G - 1) * error
+    half = stdtrit(G - 1, (1 + level) / 2) * error
     return np.where(known, centre - half, np.nan), np.where(known, centre + half, np.nan)

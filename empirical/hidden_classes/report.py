@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from finegrain.empirical.hidden_classes import look, study
 from finegrain.empirical.networks.recipe import Recipe
@@ -162,7 +162,7 @@ def _interval(values: list[float]) -> tuple[float, float]:
     n = len(values)
     if n < 2:
         return float(np.mean(values)), float("nan")
-    return float(np.mean(values)), float(student.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return float(np.mean(values)), float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / np.sqrt(n))
 
 
 def _drawn(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.arrays import Array
@@ -69,6 +69,6 @@ def power_law(x: ArrayLike, errors: ArrayLike) -> PowerLaw:
     exponent = float(weights @ log_rms)
     without = weights @ (0.5 * np.log(left_out))
     error = float(np.sqrt((repeats - 1) / repeats * np.sum((without - without.mean()) ** 2)))
-    reach = float(student.ppf(0.975, repeats - 1)) * error
+    reach = float(stdtrit(repeats - 1, 0.975)) * error
     prefactor = float(np.exp(log_rms.mean() - exponent * np.log(at).mean()))
     return PowerLaw(exponent, error, (exponent - reach, exponent + reach), prefactor)
