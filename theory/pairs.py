@@ -288,37 +288,46 @@ def _two_means(delta: Array, covariance: Array, steps: int = 2000) -> float:
     if length == 0:
         return 0.5
     starts = np.stack([delta / length, *leading, *(leading + delta / length), *(leading - delta / length)])
-    ends = [_lloyd(n / np.linalg.norm(n), delta, covariance, steps) for n in starts if n.any()]
-    return max(ends, key=lambda end: end[0])[1]
+    starts = starts[starts.any(axis=1)]
+    gains, accuracies = _lloyd(starts / np.linalg.norm(starts, axis=1)[:, None], delta, covariance, steps)
+    return float(accuracies[np.argmax(gains)])
 
 
-def _lloyd(n: Array, delta: Array, covariance: Array, steps: int) -> tuple[float, float]:
-    """(||m||, accuracy) where the iteration from the unit normal n ends."""
+def _lloyd(n: Array, delta: Array, covariance: Array, steps: int) -> tuple[Array, Array]:
+    """||m|| (S,) and accuracy (S,) where the iterations from the unit normals n (S, d) end."""
+    gains, accuracies, running = np.empty(len(n)), np.empty(len(n)), np.arange(len(n))
     for _ in range(steps):
         m, a, s = lloyd_step(n, delta, covariance)
-        if s == 0:
-            return float(np.abs(a)), 1.0 if a else 0.5
-        size = np.linalg.norm(m)
-        last, n = n, m / size
-        if np.linalg.norm(n - last) < 1e-13:
+        size = np.linalg.norm(m, axis=1)
+        noisy = s > 0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inside = ndtr(np.abs(a) / s)
+            following = m / size[:, None]
+        gains[running] = np.where(noisy, size, np.abs(a))
+        accuracies[running] = np.where(noisy, inside, np.where(a == 0, 0.5, 1.0))
+        moving = noisy & ~(np.linalg.norm(following - n, axis=1) < 1e-13)
+        if not moving.any():
             break
-    return float(size), float(ndtr(np.abs(a) / s))
+        n, running = following[moving], running[moving]
+    return gains, accuracies
 
 
-def lloyd_step(n: Array, delta: Array, covariance: Array) -> tuple[Array, Any, Any]:
-    """One step of population 2-means on two equal Gaussian classes: the next centre m (d,), and a and s of the split.
+def lloyd_step(n: Array, delta: Array, covariance: Array) -> tuple[Array, Array, Array]:
+    """One step of population 2-means on two equal Gaussian classes: the next centres m (S, d); a, s (S,) of the splits.
 
-    The split has the unit normal n (d,), goes through the midpoint and ends in centres +-m about it:
+    Each split has a unit normal n (S, d), goes through the midpoint and ends in centres +-m about it:
 
         m = (delta/2) (1 - 2 Phi(-a/s)) + 2 phi(a/s) Cov n/s,   a = n.delta/2,   s^2 = n^T Cov n
 
     Without extent along n, s = 0, a class lies on one side: m = (delta/2) sign(a).
     """
-    image = covariance @ n
-    a, s = n @ delta / 2, np.sqrt(np.clip(n @ image, 0.0, None))
-    if s == 0:
-        return delta / 2 * np.sign(a), a, s
-    return delta * (0.5 - ndtr(-a / s)) + np.sqrt(2 / np.pi) * np.exp(-((a / s) ** 2) / 2) * image / s, a, s
+    image = n @ covariance
+    a, s = n @ delta / 2, np.sqrt(np.clip(np.sum(n * image, axis=-1), 0.0, None))
+    noisy = s > 0
+    scale = np.where(noisy, s, 1.0)
+    along = np.where(noisy, 0.5 - ndtr(-a / scale), np.sign(a) / 2)
+    across = np.where(noisy, np.sqrt(2 / np.pi) * np.exp(-((a / scale) ** 2) / 2) / scale, 0.0)
+    return along[:, None] * delta + across[:, None] * image, a, s
 
 
 def _same_sign(x: Array, y: Array, xx: Array, yy: Array, xy: Array) -> Array:
