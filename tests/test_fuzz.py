@@ -15,20 +15,6 @@ from finegrain.sims.sweeps.points import KEYS, read_points
 ROOT = Path(__file__).parents[1]
 
 
-def run(*arguments):
-    environment = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-
-
-def test_every_reader_reads_or_refuses_damaged_inputs():
-    result = run("-m", "benchmarks.fuzz", "--inputs", "100", "--seed", "suite")
-    assert result.returncode == 0, result.stdout + result.stderr
-    lines = result.stdout.splitlines()
-    assert len(lines) >= 13 and all(", 0 failed" in line for line in lines), result.stdout
-
-
 FAULTS = {
     "another exception": "raise KeyError('input')",
     "a message without the input's name": "raise ValueError('what?')",
@@ -58,16 +44,35 @@ with tempfile.TemporaryDirectory() as scratch:
         exec(f"def read(folder):\\n    {code}", found)
         report = fuzz._fuzz(Target(code, lambda folder, rng: None, found["read"]), 1, "0", Path(scratch), watch, None)
         print("FOUND" if report["failures"] else "MISSED", code)
+print("READERS", flush=True)
+sys.argv = ["fuzz", "--inputs", "100", "--seed", "suite"]
+sys.exit(fuzz.main())
 """
+SOUND = ["folder.exists()", "raise ValueError('input is damaged')", "(folder / 'a').write_bytes(b'a')"]
 
 
-def test_the_fuzzer_finds_what_a_reader_must_not_do(tmp_path):
-    faults = [code.replace("ELSEWHERE", str(tmp_path / "elsewhere")) for code in FAULTS.values()]
-    sound = ["folder.exists()", "raise ValueError('input is damaged')", "(folder / 'a').write_bytes(b'a')"]
-    result = run("-c", SCRIPT, *faults, *sound)
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory):
+    """The faults, and the fuzzer's run on faults and then on every reader: a process of its own, with little memory."""
+    elsewhere = str(tmp_path_factory.mktemp("fuzzed") / "elsewhere")
+    faults = [code.replace("ELSEWHERE", elsewhere) for code in FAULTS.values()]
+    environment = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SCRIPT, *faults, *SOUND]
+    return faults, subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_the_fuzzer_finds_what_a_reader_must_not_do(fuzzed):
+    faults, result = fuzzed
     verdicts = [line for line in result.stdout.splitlines() if line.startswith(("FOUND", "MISSED"))]
-    expected = [f"FOUND {code}" for code in faults] + [f"MISSED {code}" for code in sound]
+    expected = [f"FOUND {code}" for code in faults] + [f"MISSED {code}" for code in SOUND]
     assert verdicts == expected, result.stdout + result.stderr
+
+
+def test_every_reader_reads_or_refuses_damaged_inputs(fuzzed):
+    _, result = fuzzed
+    assert result.returncode == 0, result.stdout + result.stderr
+    lines = result.stdout.partition("READERS\n")[2].splitlines()
+    assert len(lines) >= 13 and all(", 0 failed" in line for line in lines), result.stdout
 
 
 @given(st.binary(max_size=60))

@@ -74,7 +74,6 @@ def test_a_name_that_is_not_public_is_an_attribute_error():
     [
         (["--help"], 0, "discover"),
         (["theory", "--theorem", "T3"], 0, "steps and their twins in"),
-        (["sims", "verify", "--theorem", "T99"], 2, "got 'T99'"),
         (["theroy"], 2, "No such command 'theroy'"),
     ],
 )
@@ -167,16 +166,18 @@ def test_an_installed_wheel_works_in_a_folder_with_names_like_ours_and_beside_su
         folder.mkdir(parents=True)
         (folder / "__init__.py").write_text("raise RuntimeError('not ours')")
     (work / "use.py").write_text(
-        "import sys, finegrain as fg\n"
+        "import runpy, sys, finegrain as fg\n"
         "for name in fg.__all__: getattr(fg, name)\n"
         "files = {m.__file__ for n, m in sys.modules.items() if n.startswith('finegrain') and m.__file__}\n"
-        "print(all(file.startswith(sys.argv[1]) for file in files), len(files))"
+        "print(all(file.startswith(sys.argv[1]) for file in files), len(files))\n"
+        # As `python -m finegrain` does, without the seconds of another interpreter.
+        "sys.argv = ['finegrain', 'theory', '--theorem', 'T3']\n"
+        "runpy.run_module('finegrain', run_name='__main__', alter_sys=True)"
     )
     result = python("use.py", site, cwd=work, path=(site,))
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("True ")
-    told = python("-m", "finegrain", "theory", "--theorem", "T3", cwd=work, path=(site,))
-    assert "steps and their twins in" in told.stdout, told.stderr
+    assert "steps and their twins in" in result.stdout, result.stderr
 
 
 def test_the_oldest_versions_that_are_tested_are_those_allowed():

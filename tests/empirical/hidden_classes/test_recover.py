@@ -18,18 +18,22 @@ def trained(tmp_path_factory):
     return fg.train(RECIPE, tiny_images(), tmp_path_factory.mktemp("run"), device="cpu")
 
 
-def test_a_run_and_its_folder_tell_the_same(trained, monkeypatch):
+@pytest.fixture(scope="module")
+def found(trained):
+    return fg.recover(trained, device="cpu")
+
+
+def test_a_run_and_its_folder_tell_the_same(trained, found, monkeypatch):
     images = tiny_images()
     monkeypatch.setattr(module, "load", lambda name, root, **_: images if name == images.name else None)
-    one, other = fg.recover(trained, device="cpu"), fg.recover(trained.record.path, device="cpu")
+    one, other = found, fg.recover(trained.record.path, device="cpu")
     assert one.by_view == other.by_view
     assert one.by_place == other.by_place
     assert (one.folder / "recovery.json").exists()
     assert {row["epoch"] for row in one.by_epoch} == {0, 1}
 
 
-def test_results_are_told_in_one_line(trained):
-    found = fg.recover(trained, device="cpu")
+def test_results_are_told_in_one_line(trained, found):
     best = max(row["share"] for row in found.by_view)
     assert f"share={best:.3f}" in repr(found)
     assert "\n" not in repr(trained) + repr(found)
