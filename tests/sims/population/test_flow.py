@@ -133,7 +133,7 @@ long_run(sys.argv[1])
 
 def long_run(folder):
     mixture, W0, A0, options = noisy()
-    return population_flow(mixture, W0, A0, **options, times=np.linspace(0.1, 20, 100), folder=folder)
+    return population_flow(mixture, W0, A0, **options, times=np.linspace(0.1, 20, 40), folder=folder)
 
 
 def test_a_killed_flow_resumes_to_the_same_bits(tmp_path):
