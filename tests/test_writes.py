@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from finegrain.theory.tools import files
 from finegrain.theory.tools.files import write_atomic
 
 ROOT = Path(__file__).parents[1]
+MEMORY_DISK = Path("/dev/shm")
 READ_BACK = ("predict", "predictions", "train", "recover")  # what they find; the others write it anew
 RESUMING = (*READ_BACK, "sweep", "figures", "image cache")
 PACKAGES = ("theory", "sims", "empirical", "paper_figs")
@@ -185,12 +187,12 @@ def fsync_is_a_call_too(disk, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    """A folder with what the writers read."""
-    folder = tmp_path_factory.mktemp("inputs")
-    prepare(folder)
-    with quick():
-        yield folder
+def inputs():
+    """A folder with what the writers read; in memory where there is such a disk: it is the calls that are watched."""
+    with tempfile.TemporaryDirectory(dir=MEMORY_DISK if MEMORY_DISK.is_dir() else None) as name:
+        prepare(Path(name))
+        with quick():
+            yield Path(name)
 
 
 def contents(folder):
