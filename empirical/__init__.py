@@ -1,4 +1,4 @@
 """Real data and real networks: readers, training, measurement, prediction, and the hidden classes.
 
-Imports sims and theory. paper_figs may import it.
+by_name.py is `fg.train` and `fg.predict`: names are read there. Imports sims and theory. paper_figs may import it.
 """
