@@ -113,9 +113,30 @@ BAD = [
     ({"layer": "twice"}, "layer 'twice' must run once in a forward pass, got 2 times"),
     ({"layer": "unused"}, "layer 'unused' must run once in a forward pass, got 0 times"),
     ({"layer": "fc", "of": "weights"}, "of must be one of input, output; got 'weights'"),
-    ({"layer": "fc", "reduce": "max"}, "reduce must be one of flatten, mean; got 'max'"),
+    ({"layer": "fc", "reduce": "sum"}, "reduce must be one of cls, flatten, last, max, mean; got 'sum'"),
     ({"layer": "fc", "loader": [torch.zeros(2)]}, r"loader must give \(inputs, labels\) or a dictionary"),
-    ({"layer": "fc", "loader": [{"x": 1}]}, r"with 'labels', got \['x'\]"),
+    ({"layer": "fc", "loader": [{"x": 1}]}, r"with 'labels', got a dictionary of \['x'\]"),
+    (
+        {"layer": "fc", "loader": [(1, 2, 3)]},
+        r"with 'labels', got a batch of 3 entries; several inputs are a tuple",
+    ),
+    (
+        {"layer": "twice", "call": 2},
+        "layer 'twice' must have a call 2 in a forward pass, got 2 calls, counted from 0",
+    ),
+    ({"layer": "stem", "axes": "NC"}, "axes must have one letter per axis, 4 in all, .* got 'NC'"),
+    (
+        {"layer": "stem", "reduce": "cls"},
+        "layer 'stem' gives 2 axes of positions, of which reduce='cls' needs one",
+    ),
+    (
+        {"layer": "stem", "reduce": lambda h: h},
+        r"layer 'stem' gives features \(5, 3, 2, 2\) for 5 labels, and not \(N, d\): give axes or reduce",
+    ),
+    (
+        {"layer": "fc", "loader": [(LOADER[0][0], ["a"] * 5)]},
+        "labels of a batch must be integers, got str 'a'",
+    ),
 ]
 
 
