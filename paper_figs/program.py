@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from finegrain.theory.tools.console import console, tracked
+from finegrain.theory.tools.console import program, say, tracked
 
 EXAMPLES = """
 Examples:\n
@@ -51,15 +51,18 @@ def main(
         page = report.write(folder, figures, ledger)
     if accept:
         changes.accept(figures)
-        console.print(f"numbers committed to {changes.COMMITTED}", soft_wrap=True)
+        say(f"numbers committed to {changes.COMMITTED}")
     different = {f["name"]: len(changes.changes(f)) for f in figures}
     for name, count in different.items():
         if count:
-            console.print(f"{name}: {count} numbers differ from the committed ones (see the report)")
-    console.print(f"written: {page}", soft_wrap=True)
+            say(f"{name}: {count} numbers differ from the committed ones (see the report)")
+    say(f"written: {page}")
     failed = [row["id"] for row in ledger if row["failure"]]
     if failed:
         raise RuntimeError(f"the proofs of {', '.join(failed)} failed; the report says why")
+
+
+app = program(main, EXAMPLES)
 
 
 def _chosen(asked: list[str], quick: bool) -> list[str]:
@@ -85,9 +88,8 @@ def _make(steps: Steps, folder: Path, seed: int, jobs: int) -> dict[tuple[str, b
         what = f"proof of {record['id']}" if proof else f"{name}: {record['claim']}"
         where = folder / "ledger" / f"{name}.json" if proof else folder / f"{name}.pdf, .png, .json"
         state = f"{record['seconds']} s" if computed else "unchanged"
-        console.print(
-            f"{what}\n      {state}, written: {where}", markup=False, highlight=False, soft_wrap=True
-        )
+        say(what)
+        say(f"      {state}, written: {where}")
     return made
 
 

@@ -6,6 +6,7 @@ Predictions are lines and observations are markers, in every figure of the packa
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -16,6 +17,7 @@ import matplotlib
 from cycler import cycler
 from matplotlib.figure import Figure
 
+from finegrain.theory.tools.console import clean
 from finegrain.theory.tools.files import writable_folder, write_atomic
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -43,6 +45,11 @@ RC: dict[Any, Any] = {
 logging.getLogger("fontTools.ttLib.tables._h_e_a_d").setLevel(logging.ERROR)
 
 
+def literal(name: object) -> str:
+    """A name as matplotlib shall write it: no mathematics between dollars, no control characters."""
+    return clean(name).replace("$", r"\$")
+
+
 @contextmanager
 def paper_style() -> Iterator[None]:
     """Figures made inside have the package's look; settings outside are left alone."""
@@ -56,7 +63,9 @@ def save(figure: Figure, folder: Path | str, name: str) -> list[Path]:
     paths = []
     for suffix in ("pdf", "png"):
         buffer = BytesIO()
-        with paper_style():
+        with paper_style(), warnings.catch_warnings():
+            # Of letters that its font lacks: a name in another script shows boxes, and the files hold the name.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
             # No dates inside: the same numbers give the same file.
             metadata = {"CreationDate": None} if suffix == "pdf" else {}
             figure.savefig(buffer, format=suffix, metadata=metadata)

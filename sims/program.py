@@ -11,8 +11,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from finegrain.theory.tools.console import console, tracked
-from finegrain.theory.tools.files import to_json, writable_folder, write_atomic
+from finegrain.theory.tools.console import console, replaces, say, tracked
+from finegrain.theory.tools.files import to_json, writable_file, writable_folder, write_atomic
 
 if TYPE_CHECKING:
     from finegrain.sims.theorems.comparison import Comparison
@@ -53,7 +53,7 @@ def verify(
     from finegrain.theory import ledger
 
     if json_file:
-        writable_folder(json_file.parent)
+        writable_file(json_file)
     draws_asked = [(m, s) for m in ledger.choose(theorem) for s in range(seed, seed + draws)]
     bar = tracked(draws_asked, "verify", total=len(draws_asked))
     rows = [row for module, s in bar for row in _observed(module).verify(s)]
@@ -65,8 +65,9 @@ def verify(
             "rows": [row.row() for row in rows],
             "environment": environment(),
         }
+        replaces(json_file)
         write_atomic(json_file, to_json(report))
-        console.print(f"rows written to {json_file}")
+        say(f"rows written to {json_file}")
     if not all(row.holds for row in rows):
         raise typer.Exit(1)
 
@@ -83,7 +84,7 @@ def run_sweep(
     from finegrain.sims.sweeps.sweep import sweep
 
     table = sweep(config, out, jobs=jobs, backend=backend, scheduler=scheduler, progress=True)
-    console.print(f"{len(table)} rows written to {out / 'sweep.csv'}", soft_wrap=True)
+    say(f"{len(table)} rows written to {out / 'sweep.csv'}")
 
 
 @app.command(epilog=EXAMPLES)
@@ -102,11 +103,12 @@ def plot(
     from finegrain.sims.sweeps import plot as sweep_plot
     from finegrain.sims.sweeps.sweep import read_table
 
+    writable_folder(out)  # refused before the work, not after
     fits = sweep_plot.fits(read_table(result), x, y, hue, sweep_plot.conditions(where or []))
     for fit in fits:
-        console.print(fit.report(), markup=False, highlight=False, soft_wrap=True)
+        say(fit.report())
     paths = save(sweep_plot.draw(fits, x, y), out, f"{y}_against_{x}")
-    console.print("written: " + ", ".join(map(str, paths)), soft_wrap=True)
+    say("written: " + ", ".join(map(str, paths)))
 
 
 def _observed(module: ModuleType) -> ModuleType:

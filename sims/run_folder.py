@@ -67,7 +67,8 @@ def _command() -> str:
     """The command line, a program of this package written as one starts it; without the machine's own paths."""
     program = Path(sys.argv[0])
     if program.name == "__main__.py":
-        started = f"python -m {program.parent.name}"
+        inside = "" if program.parent.name == "finegrain" else "finegrain."
+        started = f"python -m {inside}{program.parent.name}"
     else:
         started = program.name if program.name == "finegrain" else f"python {program.name}"
     return " ".join([started, *sys.argv[1:]])

@@ -6,4 +6,8 @@ NumPy, SciPy and SymPy; `tools` holds what is not mathematics. Imports nothing o
 import lazy_loader
 
 # So that `finegrain` hands them on without loading them.
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["kinematics", "observables", "targets"])
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    ["kinematics", "observables", "targets"],
+    {"mixture": ["Mixture"], "moments": ["Moments", "MomentsAccumulator"]},
+)

@@ -7,11 +7,11 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from finegrain.theory.tools.console import console, tracked
-from finegrain.theory.tools.files import to_json, writable_folder, write_atomic
+from finegrain.theory.tools.console import console, program, replaces, say, tracked
+from finegrain.theory.tools.files import to_json, writable_file, write_atomic
 
 EXAMPLES = """
 Examples:\n
@@ -36,7 +36,7 @@ def main(
     if json_file:
         if latex:
             raise ValueError("--json writes the ledger and --latex prints expressions: give one of them")
-        writable_folder(json_file.parent)
+        writable_file(json_file)
     if latex:
         for module in modules:
             print(f"% {module.THEOREM.id}: {module.THEOREM.subject}", *module.THEOREM.latex, sep="\n")
@@ -47,10 +47,14 @@ def main(
     else:
         _print_ledger(rows)
     if json_file:
+        replaces(json_file)
         write_atomic(json_file, to_json(rows))
-        console.print(f"ledger written to {json_file}")
+        say(f"ledger written to {json_file}")
     if any(row["failure"] for row in rows):
         raise typer.Exit(1)
+
+
+app = program(main, EXAMPLES)
 
 
 def _print_ledger(rows: list[dict[str, Any]]) -> None:
@@ -60,7 +64,8 @@ def _print_ledger(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         assumptions = "\n".join(f"{i}. {a}" for i, a in enumerate(row["assumptions"], 1))
         cells = (f"{row['id']} {row['subject']}", _statement(row), assumptions, _proof(row))
-        table.add_row(*map(escape, cells))  # brackets are mathematics here, not styles
+        # Brackets are mathematics here, not styles.
+        table.add_row(*map(Text, cells))
     console.print(table)
 
 

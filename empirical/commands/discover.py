@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from finegrain.theory.tools.console import console
+from finegrain.theory.tools.console import cell, console, replaces, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,14 +95,15 @@ def discover(
     if given.fine is not None:
         details["right"] = _right(found, given.fine)
     with hold(folder, wait=True):  # the files of two processes are not mixed
+        replaces(folder / "discovery.json")
         paths = discover.write(found, folder, given.names, **details)
         if given.images is not None:
             from finegrain.empirical.hidden_classes.contact_sheet import draw
-            from finegrain.sims.plotting import save
+            from finegrain.sims.plotting import literal, save
 
-            paths += save(draw(found, given.images, given.names), folder, "contact_sheet")
+            paths += save(draw(found, given.images, list(map(literal, given.names))), folder, "contact_sheet")
     console.print(_table(found, given.names, details.get("right")))
-    console.print("written: " + ", ".join(str(p) for p in paths), soft_wrap=True)
+    say("written: " + ", ".join(str(p) for p in paths))
 
 
 def _from_files(features: str, labels: str | None, classifier: str | None, images: str | None) -> Inputs:
@@ -175,7 +175,12 @@ def _table(found: Discovery, names: list[str], right: dict[str, Any] | None) -> 
     ):
         table.add_column(column, justify="left" if column == "class" else "right", overflow="fold")
     for k, entry in enumerate(found.report(names)["classes"]):
-        cells = [escape(names[k]), str(entry["samples"]), str(entry["subclasses"]), f"{entry['p_value']:.2g}"]
+        cells: list[Any] = [
+            cell(names[k]),
+            str(entry["samples"]),
+            str(entry["subclasses"]),
+            f"{entry['p_value']:.2g}",
+        ]
         cells += [", ".join(map(str, entry["sizes"])), ", ".join(f"{c:.3f}" for c in entry["confidence"])]
         table.add_row(*cells, *([f"{right['share_by_class'][k]:.1%}"] if right else []))
     return table

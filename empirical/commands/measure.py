@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from finegrain.theory.tools.console import console
+from finegrain.theory.tools.console import cell, console, replaces, say
 
 if TYPE_CHECKING:
     from finegrain.empirical.measurement.measure import Measurement
@@ -54,7 +53,20 @@ def measure(
         str | None, typer.Option(help="FILE.py:FUNCTION that returns a torch model and its data loader.")
     ] = None,
     layer: Annotated[str | None, typer.Option(help="Of the model, as in named_modules().")] = None,
-    num_classes: Annotated[int | None, typer.Option(min=1, help="Of the loader's labels.")] = None,
+    of: Annotated[str, typer.Option(help="With --model: output or input of the layer.")] = "output",
+    reduce: Annotated[
+        str, typer.Option(help="With --model: of positions, mean, max, cls (first), last or flatten.")
+    ] = "mean",
+    axes: Annotated[
+        str | None,
+        typer.Option(help="With --model: the layout where it cannot be known, such as NHWC or TNC."),
+    ] = None,
+    call: Annotated[
+        int | None, typer.Option(help="With --model: which call, from 0, of a layer that runs several times.")
+    ] = None,
+    num_classes: Annotated[
+        int | None, typer.Option(min=1, help=r"Of the loader's labels \[default: those of a listed map].")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("runs/measure"),
 ) -> None:
     """Every observable of your own features, with confidence intervals, a figure sheet and a JSON."""
@@ -66,9 +78,10 @@ def measure(
 
     if bool(features) == bool(model):
         raise ValueError("measure needs files of features, or --model with --layer, and not both")
+    of_model = {"of": of, "reduce": reduce, "axes": axes, "call": call}
     folder = writable_folder(out)
     result = measure.measure(
-        features or model_batches(str(model), layer),
+        features or model_batches(str(model), layer, **of_model),
         labels or None,
         coarse_map=coarse_map,
         num_classes=num_classes,
@@ -83,15 +96,10 @@ def measure(
     paths = _write(result, folder)
     console.print(_table(result))
     for note in result.notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
+        say(f"note: {note}")
     used = result.precision
-    console.print(
-        f"computed in: {used['features']} features, {used['sums']} sums; {in_words(processor())}",
-        soft_wrap=True,
-        markup=False,
-        highlight=False,
-    )
-    console.print("written: " + ", ".join(str(p) for p in paths), soft_wrap=True)
+    say(f"computed in: {used['features']} features, {used['sums']} sums; {in_words(processor())}")
+    say("written: " + ", ".join(str(p) for p in paths))
 
 
 def _write(result: Measurement, folder: Path) -> list[Path]:
@@ -105,6 +113,7 @@ def _write(result: Measurement, folder: Path) -> list[Path]:
         f"{result.counts.sum():,} samples, {len(result.class_names)} classes, {result.moments.dim} dimensions"
     )
     with hold(folder, wait=True):  # the files of two processes are not mixed
+        replaces(folder / "measure.json")
         write_atomic(folder / "measure.json", to_json(result.report()))
         return [folder / "measure.json", *save(draw(result, title), folder, "measure")]
 
@@ -115,5 +124,5 @@ def _table(result: Measurement) -> Table:
         table.add_column(column, justify="left" if column == "observable" else "right", overflow="fold")
     for name, estimate in result.scalars.items():
         numbers = (estimate.value, estimate.low, estimate.high)
-        table.add_row(escape(name), *("-" if math.isnan(x) else f"{x:.4g}" for x in numbers))
+        table.add_row(cell(name), *("-" if math.isnan(x) else f"{x:.4g}" for x in numbers))
     return table

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from finegrain.empirical.commands.options import options
 from finegrain.empirical.prediction.config import Config
-from finegrain.theory.tools.console import console
+from finegrain.theory.tools.console import cell, console, say
 
 if TYPE_CHECKING:
     from finegrain.empirical.prediction.predict import Prediction
@@ -69,12 +69,12 @@ def predict(
         )
         write_atomic(folder / "prediction.json", to_json(result.report()))
         paths = [folder / "prediction.json", *save(draw(result.rows(), title), folder, "prediction")]
-    console.print("written: " + ", ".join(str(p) for p in paths), soft_wrap=True)
+    say("written: " + ", ".join(str(p) for p in paths))
 
 
 def _table(result: Prediction, data: str) -> Table:
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in result.seconds.items())
-    table = Table(title=f"{data}: predicted against observed ({seconds})")
+    table = Table(title=cell(f"{data}: predicted against observed ({seconds})"))
     for column in ("step", "time", "observable", "predicted", "observed", "error", "test images"):
         left = column == "observable"
         table.add_column(column, justify="left" if left else "right", overflow="fold")

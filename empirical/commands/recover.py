@@ -11,8 +11,8 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from finegrain.theory.tools.console import console
-from finegrain.theory.tools.files import to_json, writable_folder, write_atomic
+from finegrain.theory.tools.console import cell, console, replaces, say
+from finegrain.theory.tools.files import to_json, writable_file, writable_folder, write_atomic
 
 if TYPE_CHECKING:
     from finegrain.empirical.networks.recipe import Recipe
@@ -60,8 +60,10 @@ def recover(
     if images is not None and not glance:
         raise ValueError("--images says how many a glance takes; add --glance, or leave it out")
     runs = read_recipes(recipes)
-    for folder in (out, *([json_file.parent] if json_file else [])):
-        writable_folder(folder)  # refused before the work, not after
+    # Refused before the work, not after.
+    writable_folder(out)
+    if json_file:
+        writable_file(json_file)
     dataset = load(data, root, cache=default_folder(), progress=True)
     write, file = report.whole, "recovery.json"
     if glance:
@@ -72,16 +74,17 @@ def recover(
             console.print(untrained, markup=False, highlight=False, soft_wrap=True)
         try:
             reports.append(write(recipe, dataset, out / name, device=device, jobs=jobs, progress=True))
-            console.print(f"written: {out / name / file}", markup=False, soft_wrap=True)
+            say(f"written: {out / name / file}")
         except Diverged as error:
-            console.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
+            say(f"{name}: {error}")
             diverged.append(name)
     console.print(_table(report.summary(reports), report.WAY, report.SCORES))
     if reports:
-        console.print(_computed_in(reports), soft_wrap=True, markup=False, highlight=False)
+        say(_computed_in(reports))
     if json_file:
+        replaces(json_file)
         write_atomic(json_file, to_json(report.together(reports)))
-        console.print(f"written: {json_file}", markup=False, soft_wrap=True)
+        say(f"written: {json_file}")
     if diverged:
         raise RuntimeError(f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}")
 
@@ -118,7 +121,9 @@ def _table(rows: list[dict[str, Any]], way: tuple[str, ...], scores: tuple[str, 
     for row in rows:
         numbers = (_percent(row[n], row[f"{n} ±"]) for n in scores)
         ratio = f"{row['ratio']:.3f}" if row["ratio"] is not None else "-"
-        table.add_row(row["map"], ", ".join(row[key] for key in way), str(row["runs"]), *numbers, ratio)
+        table.add_row(
+            cell(row["map"]), cell(", ".join(row[key] for key in way)), str(row["runs"]), *numbers, ratio
+        )
     return table
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from finegrain.theory.tools.console import console
+from finegrain.theory.tools.console import say
 
 EXAMPLES = """
 Examples:\n
@@ -57,12 +57,12 @@ def train(
     images = load(data, root, cache=default_folder(), progress=True)
     diverged = []
     for i, (name, recipe) in enumerate(runs, 1):
-        console.print(f"[{i}/{len(runs)}] {name}", markup=False, highlight=False)
+        say(f"[{i}/{len(runs)}] {name}")
         try:
             training.train(recipe, images, out / name, device=device, steps=steps, progress=True)
-            console.print(f"written: {out / name}", markup=False, highlight=False, soft_wrap=True)
+            say(f"written: {out / name}")
         except training.Diverged as error:
-            console.print(f"{name}: {error}", markup=False, highlight=False, soft_wrap=True)
+            say(f"{name}: {error}")
             diverged.append(name)
     if diverged:
         raise RuntimeError(f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from finegrain.empirical.measurement.measure import Estimate, Measurement
-from finegrain.sims.plotting import PAGE, PALETTE, paper_style
+from finegrain.sims.plotting import PAGE, PALETTE, literal, paper_style
 from finegrain.theory.tools.arrays import Array
 
 RULES = {
@@ -29,7 +29,7 @@ def draw(measurement: Measurement, title: str) -> Figure:
         _shares(shares, measurement)
         _spectrum(spectrum, measurement)
         _accuracies(accuracies, measurement)
-        figure.suptitle(title, fontsize=8)
+        figure.suptitle(literal(title), fontsize=8)
     return figure
 
 
@@ -45,7 +45,7 @@ def _distances(figure: Figure, axes: Axes, m: Measurement) -> None:
         axes.axvline(border, color="white", lw=0.8)
     axes.set_title("mean squared distance, classes by coarse class")
     if len(order) <= NAMED:
-        names = [m.class_names[c] for c in order]
+        names = [literal(m.class_names[c]) for c in order]
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), names)
 
@@ -110,5 +110,5 @@ def _name_coarse(axes: Axes, m: Measurement) -> None:
     axes.set_xlabel("coarse class")
     if len(m.coarse_names) <= NAMED:
         long = max(map(len, m.coarse_names)) > 4
-        axes.set_xticks(_coarse(m), m.coarse_names, rotation=90 if long else 0)
+        axes.set_xticks(_coarse(m), list(map(literal, m.coarse_names)), rotation=90 if long else 0)
     axes.set_xlim(-0.5, len(m.coarse_names) - 0.5)

@@ -176,7 +176,11 @@ def measure(
 
 def _length(coarse_map: CoarseMap) -> int | None:
     """The number of classes that a coarse map by itself tells."""
-    return None if coarse_map is None or isinstance(coarse_map, (str, Path, Mapping)) else len(coarse_map)
+    if isinstance(coarse_map, str) and not coarse_map.endswith(".json"):
+        return coarse_map.count(",") + 1 if "," in coarse_map else None
+    if isinstance(coarse_map, (str, Path)):
+        coarse_map = cast(Mapping[Any, Any], read_json(Path(coarse_map)))
+    return None if coarse_map is None else len(coarse_map)
 
 
 def _groups_for(num_classes: int, dim: int, covariance: str, groups: int | None) -> GroupedMoments:
@@ -212,6 +216,11 @@ def _summary(
         _estimates(getattr(whole, part), [getattr(values, part) for values in left_out], level)
         for part in ("scalars", "matrices")
     )
+    outside = [name for name, e in scalars.items() if bool((e.value < e.low) | (e.value > e.high))]
+    if outside:
+        notes.append(
+            f"the interval of {', '.join(outside)} is corrected for a bias and does not hold the value of these samples"
+        )
     return Measurement(
         class_names=class_names,
         coarse_names=coarse_names,

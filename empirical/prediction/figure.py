@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from finegrain.sims.plotting import PAGE, PALETTE, paper_style
+from finegrain.sims.plotting import PAGE, PALETTE, literal, paper_style
 
 PANELS = {
     "fine_share": "share of within-class variance\nthat is fine structure",
@@ -40,7 +40,7 @@ def draw(rows: list[dict[str, Any]], title: str) -> Figure:
             error.plot(times, 100 * errors, "o-", color=PALETTE[1])
             error.set(xscale="log", xlabel="steps × learning rate (first: 0)", ylabel="error, %")
             error.set_ylim(0, max(1.15 * np.nanmax(100 * errors, initial=0), 1e-3))
-        figure.suptitle(title, fontsize=8)
+        figure.suptitle(literal(title), fontsize=8)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from scipy.stats import linregress
 
 from finegrain.sims.grid import nearest
-from finegrain.sims.plotting import COLUMN, PALETTE, paper_style
+from finegrain.sims.plotting import COLUMN, PALETTE, literal, paper_style
 from finegrain.sims.sweeps.points import KEYS, LETTERS, Row
 from finegrain.sims.sweeps.sweep import number
 from finegrain.theory.theorems import specialisation
@@ -111,10 +111,10 @@ def draw(found: list[Fit], x: str, y: str) -> Figure:
             if fit.predicted is not None:
                 axes.plot(ends, _line(fit, fit.predicted, ends), color=colour)
             style = "--" if fit.predicted is None else "-"
-            axes.plot([], [], marker + style, color=colour, mfc="none", label=_label(fit))
+            axes.plot([], [], marker + style, color=colour, mfc="none", label=literal(_label(fit)))
         axes.set(xscale="log", yscale="log")
-        axes.set_xlabel(LABELS.get(x, x.replace("_", " ")))
-        axes.set_ylabel(LABELS.get(y, y.replace("_", " ")))
+        axes.set_xlabel(LABELS.get(x, literal(x.replace("_", " "))))
+        axes.set_ylabel(LABELS.get(y, literal(y.replace("_", " "))))
         figure.legend(loc="outside upper left")
     return figure
 

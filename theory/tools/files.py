@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -52,6 +53,15 @@ def writable_folder(path: Path | str) -> Path:
         why = error.strerror if file is None else f"{file} is a file; name a folder"
         raise OSError(error.errno, f"output folder {folder} is not writable: {why}") from error
     return folder
+
+
+def writable_file(path: Path | str) -> Path:
+    """The path of a file to be written, its folder made; raises OSError naming it when it cannot be."""
+    file = Path(path)
+    writable_folder(file.parent)
+    if file.is_dir():
+        raise OSError(errno.EISDIR, f"output file {file} is a folder; name a file")
+    return file
 
 
 def to_json(value: Any) -> str:
