@@ -115,6 +115,8 @@ def _from_files(features: str, labels: str | None, classifier: str | None, image
 
     stream = labelled_stream(features, labels)
     batches = list(stream.batches)
+    for note in stream.notes:
+        say(f"note: {note}")
     coarse = np.concatenate([y for _, y in batches])
     pictures = None if images is None else _images(images)
     if pictures is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,12 +24,12 @@ from finegrain.empirical import distributed
 from finegrain.empirical.readers.array_files import read_json
 from finegrain.empirical.readers.classifier import Classifier, as_classifier
 from finegrain.empirical.readers.coarse_maps import coarse_map as named_map
-from finegrain.empirical.readers.labelled_stream import in_order, labelled_stream
+from finegrain.empirical.readers.labelled_stream import class_name, in_order, labelled_stream
 from finegrain.sims.run_folder import environment
 from finegrain.theory import observables
 from finegrain.theory.jackknife import GroupedMoments, interval
 from finegrain.theory.moments import Moments, PooledCovariance
-from finegrain.theory.tools import checks
+from finegrain.theory.tools import checks, memory
 from finegrain.theory.tools.arrays import Array, host
 from finegrain.theory.tools.brief import brief
 from finegrain.theory.tools.console import tracked
@@ -133,8 +133,9 @@ def measure(
     Args:
         features: a file (readers/feature_files.py says which) or a list of files, the shards; an array (N, d),
             NumPy or torch; or an iterator over batches (features, labels) of integer labels.
-        labels: file or files beside those of the features (default: in the same), or an array (N,). Integers >= 0 or
-            strings; classes are ordered by number, or else by name. 3 and "3" are the same class.
+        labels: file or files beside those of the features, or the name of an array or column of these (default:
+            "labels" or "label"), or an array (N,). Integers >= 0 or strings; classes are ordered by number, or else by
+            name. 3, 3.0 and "3" are the same class, and so are "cat" and " cat".
         coarse_map: a name or list (readers/coarse_maps.py), a dictionary class name -> coarse name, or a JSON file of
             one. Default: all classes together in one coarse class.
         num_classes: of an iterator over batches, whose labels are 0..num_classes-1.
@@ -158,20 +159,19 @@ def measure(
     coarse, coarse_names = _coarse_classes(coarse_map, stream.class_names)
     weights = None if classifier is None else as_classifier(classifier, len(coarse_names), len(coarse))
     grouped: GroupedMoments | None = None
-    kinds: set[str] = set()
     for x, y in tracked(stream.batches, "reading features", total=stream.total, show=progress):
         if grouped is None:
             grouped = _groups_for(len(coarse), x.shape[1], covariance, groups)
             if weights is not None:
                 checks.shape("classifier", weights.weights, ("K", x.shape[1]))
         grouped.update(x, y)
-        kinds.add(str(x.dtype).removeprefix("torch."))
     grouped = distributed.all_reduce(grouped)
     if grouped is None:
         raise ValueError("features must hold at least one sample, got none")
     # GroupedMoments sums in float64 whatever it is given.
-    precision = {"features": ", ".join(sorted(distributed.union(kinds))), "sums": "float64"}
-    return _summary(grouped, stream.class_names, coarse, coarse_names, weights, level, precision, progress)
+    precision = {"features": ", ".join(sorted(distributed.union(stream.types))), "sums": "float64"}
+    result = _summary(grouped, stream.class_names, coarse, coarse_names, weights, level, precision, progress)
+    return replace(result, notes=[*stream.notes, *result.notes])
 
 
 def _length(coarse_map: CoarseMap) -> int | None:
@@ -184,11 +184,22 @@ def _length(coarse_map: CoarseMap) -> int | None:
 
 
 def _groups_for(num_classes: int, dim: int, covariance: str, groups: int | None) -> GroupedMoments:
-    """As many groups as asked for, or as fit in memory; 1 where fewer than 5 would."""
+    """As many groups as asked for, or as fit in memory; 1 where fewer than 5 would.
+
+    Raises:
+        MemoryError: sums that need more than is allowed; the message says which covariances need less.
+    """
+    sums = {"full": num_classes * dim**2, "pooled": dim**2, "diagonal": num_classes * dim}[covariance]
+    each = 8 * (sums + 2 * num_classes * dim)
     if groups is None:
-        sums = {"full": num_classes * dim**2, "pooled": dim**2, "diagonal": num_classes * dim}[covariance]
-        groups = min(GROUPS, GROUP_BYTES // (8 * (sums + 2 * num_classes * dim)))
+        groups = min(GROUPS, GROUP_BYTES // each)
         groups = groups if groups >= FEWEST_GROUPS else 1
+    # The groups, then what all of them give together, its copy and the temporaries of a decomposition.
+    memory.require(
+        f"features of {dim} columns: {covariance} covariances of {num_classes} classes",
+        (groups + 3) * each,
+        "" if covariance == "diagonal" else "take covariance='diagonal', or project to fewer dimensions",
+    )
     rank, _ = distributed.rank_and_size()
     return GroupedMoments(num_classes, dim, covariance, groups=groups, seed=rank)
 
@@ -335,7 +346,7 @@ def _coarse_classes(spec: CoarseMap, class_names: list[str]) -> tuple[NDArray[np
     if not isinstance(spec, Mapping):
         coarse = named_map(spec, len(class_names))
         return coarse, [str(k) for k in range(coarse.max() + 1)]
-    spec = {str(name): coarse for name, coarse in spec.items()}  # 3 and "3" are the same class
+    spec = {class_name("coarse_map", name): coarse for name, coarse in spec.items()}
     missing = [name for name in class_names if name not in spec]
     if missing:
         raise ValueError(f"coarse_map must name the coarse class of every class, got none for {missing[:8]}")

@@ -10,6 +10,7 @@ import csv
 import json
 import math
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,11 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from finegrain.theory.tools import memory
+
 Block = NDArray[Any]
-DAMAGED = (
-    *(ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError, csv.Error),
-    *(tokenize.TokenError, SyntaxError, OverflowError),  # from NumPy, on the header of an .npy
-)
+DAMAGED = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError, csv.Error)
+# From NumPy on the header of an .npy, which it reads as a Python expression.
+HEADER = (*DAMAGED, tokenize.TokenError, SyntaxError, OverflowError, TypeError, MemoryError, RecursionError)
+MAX_COLUMNS = 2**20  # of features, or 8 MiB a row
+MAX_LABEL = 256  # characters of one label
+MAX_JSON = 64 << 20  # bytes
+MAX_MEMBERS = 10_000  # of an .npz
+DEFLATED = 1032  # bytes that one byte of zlib's can become at most
 
 
 class Refused(ValueError):
@@ -48,20 +55,34 @@ def existing(spec: Path | str) -> Path:
 
 @contextmanager
 def whole_or_named(path: Path) -> Iterator[None]:
-    """Turn a library's error on damaged bytes into one that names the file."""
+    """Turn a library's error on damaged bytes into one that names the file; what the system says stays as it is."""
     try:
         yield
     except Refused:
         raise
+    except MemoryError as error:
+        raise error if str(path) in str(error) else MemoryError(f"{path}: {error}") from error
+    except OSError as error:
+        if error.errno is not None and error.filename is not None:
+            raise
+        raise _damaged(path, error) from error
     except DAMAGED as error:
-        raise ValueError(f"{path} is damaged, truncated or no {path.suffix} file: {error}") from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    told = " ".join(str(error).split())
+    return ValueError(f"{path} is damaged, truncated or no {path.suffix} file: {told}")
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; the error names the file."""
+    """What a JSON file of at most MAX_JSON bytes holds; the error names the file."""
+    size = existing(path).stat().st_size
+    if size > MAX_JSON:
+        raise ValueError(f"{path} must be a JSON file of at most {MAX_JSON} bytes, got {size}")
     try:
-        return json.loads(existing(path).read_text())
-    except ValueError as error:
+        return json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON file: {error}") from error
 
 
@@ -73,33 +94,54 @@ def read_whole(
     Raises:
         FileNotFoundError: no such file.
         ValueError: another ending, or a damaged file.
+        MemoryError: an array that needs more than is allowed.
     """
     path = existing(spec)
     if path.suffix not in (".npy", ".npz", ".safetensors"):
         raise ValueError(f"{name} must be a .npy, .npz or .safetensors file, got {path}")
     with whole_or_named(path):
         if path.suffix == ".npy":
-            return {name: np.array(mapped(path))}
+            array = mapped(path)
+            memory.require(f"{path}", array.nbytes)
+            return {name: np.array(array)}
         if path.suffix == ".npz":
             with zipfile.ZipFile(path) as file:
                 members = whole_members(file)
-                return {key: _array(file, members[key]) for key in wanted(list(members))}
+                chosen = wanted(list(members))
+                memory.require(f"{path}", sum(members[key].file_size for key in chosen))
+                return {key: _array(file, members[key]) for key in chosen}
+        memory.require(f"{path}", path.stat().st_size)
         with safe_open(path, framework="pt") as tensors:
             return {key: as_numpy(tensors.get_tensor(key)) for key in wanted(list(tensors.keys()))}
 
 
 def mapped(path: Path) -> Block:
     """The array of an .npy file, mapped; NumPy alone would allocate the 4 GiB of header that a file can claim."""
+    size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(12)
-    if start[6:7] > b"\x01" and int.from_bytes(start[8:12], "little") > path.stat().st_size:
-        raise ValueError("its header claims to be longer than the file")
-    return np.lib.format.open_memmap(path, mode="r")
+        if start[6:7] > b"\x01" and int.from_bytes(start[8:12], "little") > size:
+            raise ValueError("its header claims to be longer than the file")
+        file.seek(0)
+        shape, fortran, dtype = header(file)
+        offset = file.tell()
+    if dtype.hasobject:
+        raise Refused(
+            f"{path} must hold numbers or text, got Python objects in dtype, which are never unpickled"
+        )
+    if dtype.itemsize * math.prod(shape) > size - offset:
+        raise ValueError(f"it claims shape {shape} of {dtype} in {size - offset} bytes")
+    if not math.prod(shape):
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
 
 
 def whole_members(file: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The arrays of an .npz by name; one that claims more bytes than it has, which NumPy would allocate, is refused."""
     members = {m.filename.removesuffix(".npy"): m for m in file.infolist() if m.filename.endswith(".npy")}
+    if len(members) > MAX_MEMBERS:
+        raise Refused(f"{file.filename} must hold at most {MAX_MEMBERS} arrays, got {len(members)}")
+    whole = Path(str(file.filename)).stat().st_size
     for member in members.values():
         try:
             with file.open(member) as stream:
@@ -113,6 +155,9 @@ def whole_members(file: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
             )
         if dtype.itemsize * math.prod(shape) > member.file_size:
             raise ValueError(f"its {member.filename} claims shape {shape} in {member.file_size} bytes")
+        packed = min(member.compress_size, whole)
+        if member.file_size > (packed if member.compress_type == zipfile.ZIP_STORED else DEFLATED * packed):
+            raise ValueError(f"its {member.filename} claims {member.file_size} bytes, packed in {packed}")
     return members
 
 
@@ -123,9 +168,19 @@ def _array(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> Block:
 
 def header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, order and type of the .npy member that `stream` is at the start of."""
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(stream)
+    try:
+        version = np.lib.format.read_magic(stream)
+        first = version == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+            shape, fortran, dtype = read(stream)
+    except HEADER as error:
+        told = " ".join(str(error).split())[:80] or type(error).__name__
+        raise ValueError(f"its header is none of NumPy's: {told}") from error
+    if not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"its header claims the shape {shape}")
+    return shape, fortran, dtype
 
 
 def as_numpy(tensor: Any) -> Block:

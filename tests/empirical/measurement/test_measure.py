@@ -202,7 +202,11 @@ BAD = [
     ((X, Y[:-1]), {}, "features and labels must agree in length, but one ends after 119 rows"),
     ((X, Y[:1]), {}, "features and labels must agree in length, but one ends after 1 rows"),
     ((X, Y - 1), {}, "labels must hold labels >= 0 or text, got '-1'"),
-    ((X, Y / 2), {}, "labels must hold labels that are integers or text, got dtype float64: convert them"),
+    (
+        (X, Y / 2),
+        {},
+        "labels must hold labels that are integers or text, got 0.5: number the classes, or name them",
+    ),
     ((X, ["a", ""] * 60), {}, "labels must hold labels >= 0 or text, got ''"),
     ((X[:, 0], Y), {}, "features must have shape (N, d), got (120,)"),
     ((X * 1j, Y), {}, "features must hold real numbers, got dtype complex128"),

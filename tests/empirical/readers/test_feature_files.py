@@ -270,7 +270,7 @@ BAD = {
     ),
     "text": (
         lambda f: written(f / "x.csv", "a,b,label\n1,?,c\n"),
-        "{x}.csv must hold numbers in its feature columns, got text in ['b'], such as '?'",
+        "{x}.csv must hold numbers in its feature columns, got '?' in column 'b' of line 2",
     ),
 }
 
