@@ -2,10 +2,14 @@
 
     dip(x) = min over unimodal F of sup |F_n - F|,   F_n the sample's distribution function
 
-F unimodal: convex up to a mode, concave after it. The best F hugs F_n from below up to some point (the greatest convex
-minorant), from above after another (the least concave majorant), with a straight piece between them. Each hull's slopes
-are an isotonic regression of F_n's slopes. Narrowing the piece between, from the whole sample inwards, as long as the
-two hulls are further apart there than F already errs outside, ends at the dip.
+F unimodal: convex up to a mode, concave after it, with an atom there or none. The best F hugs F_n from below up to some
+point (the greatest convex minorant), from above after another (the least concave majorant), with a straight piece
+between them. Each hull's slopes are an isotonic regression of F_n's slopes. Narrowing the piece between, from the whole
+sample inwards, as long as the two hulls are further apart there than F already errs outside, ends at the dip.
+
+Where values repeat, F_n jumps at each by the share of its samples, which F, continuous everywhere but at its mode,
+misses by half at least. The hulls' distance is concave, so it is largest where one of them touches F_n: there the piece
+is cut, and it always shrinks, at last to a single value, which then is a mode with an atom.
 
 The p-value is that of a uniform sample: in large samples no unimodal distribution has a larger dip (conjectured for
 finite ones), so that it holds for all of them, and is conservative for most (a Gaussian's dip is far below).
@@ -44,18 +48,22 @@ QUANTILES = np.array(
 def dip(sample: ArrayLike) -> float:
     """The dip of a sample (n,), in [1/(2n), 1/4]; unchanged by shift and scale, -x included. O(n log n).
 
+    That of equal values, which F_n itself has as the only mode, is 1/(2n) by convention, as in the literature.
+
     Raises:
         ValueError: no sample, not one-dimensional, or not finite.
     """
     x, counts = np.unique(_sample(sample), return_counts=True)
+    gaps = _gaps(x) if len(x) > 1 else x[:0]
     above = np.cumsum(counts) / counts.sum()  # F_n at x, and just before it
-    below = above - counts / counts.sum()
+    below = np.concatenate([[0.0], above[:-1]])
     first, last, width = 0, len(x) - 1, 1 / counts.sum()  # width: twice the error of F so far
     while first < last:
         inside = slice(first, last + 1)
-        lower, left = _hull(x[inside], below[inside], convex=True)
-        upper, right = _hull(x[inside], above[inside], convex=False)
-        widest = int(np.argmax(upper - lower))
+        lower, left = _hull(gaps[first:last], below[inside], convex=True)
+        upper, right = _hull(gaps[first:last], above[inside], convex=False)
+        touched = np.union1d(left, right)
+        widest = int(touched[np.argmax((upper - lower)[touched])])
         if upper[widest] - lower[widest] <= width:
             break
         # The straight piece runs between the touching points on either side of the widest gap.
@@ -63,17 +71,27 @@ def dip(sample: ArrayLike) -> float:
         stop = int(right[np.searchsorted(right, widest, side="left")])
         outside = np.concatenate([(above[inside] - lower)[:start], (upper - below[inside])[stop + 1 :]])
         width = max(width, float(np.max(outside, initial=0)))
-        if stop - start == last - first:
-            break
         first, last = first + start, first + stop
     return width / 2
 
 
-def _hull(x: Array, y: Array, convex: bool) -> tuple[Array, Index]:
-    """The greatest convex minorant of points (x, y), or least concave majorant, at x; and where it touches them."""
-    gaps = np.diff(x)
-    slopes = isotonic_regression(np.diff(y) / gaps, weights=gaps, increasing=convex)
-    return y[0] + np.concatenate([[0], np.cumsum(slopes.x * gaps)]), slopes.blocks
+def _hull(gaps: Array, y: Array, convex: bool) -> tuple[Array, Index]:
+    """The greatest convex minorant of points so far apart (n - 1,) at heights y (n,), or least concave majorant.
+
+    Its heights (n,), and where it touches the points.
+    """
+    touched = isotonic_regression(np.diff(y) / gaps, weights=gaps, increasing=convex).blocks
+    x = np.concatenate([[0], np.cumsum(gaps)])
+    heights = np.interp(x, x[touched], y[touched])
+    # Exact there also where x does not tell two points apart.
+    heights[touched] = y[touched]
+    return heights, touched
+
+
+def _gaps(x: Array) -> Array:
+    """Between n rising values, (n - 1,), of sum 1 but for those that slopes could not be formed with."""
+    # By halves, so that no difference of two finite numbers overflows.
+    return np.maximum(np.diff(x / 2) / (x[-1] / 2 - x[0] / 2), 1e-290)
 
 
 def p_value(sample: ArrayLike) -> float:

@@ -60,7 +60,7 @@ class GroupedMoments:
     def update(self, features: Any, labels: Any) -> None:
         """Add samples (N, d) with labels (N,), as MomentsAccumulator.update; raises as it does."""
         first = self.parts[0]
-        features = checks.features("features", features, first.dim)
+        features = checks.features("features", features, first.dim, whole=False)
         labels = checks.labels("labels", labels, features, first.num_classes)
         group = self._dealt(host(labels).astype(np.int64, copy=False))
         xp = array_namespace(features)
@@ -143,9 +143,12 @@ def interval(estimate: Any, left_out: Any, level: float = 0.95) -> tuple[Array, 
     G = len(values)
     checks.integer("the number of groups", G, 2)
     known = np.isfinite(values).all(axis=0) & np.isfinite(whole)
-    values = np.where(known, values, 0.0)
+    # Divided by their size, or the squares of what scales as h^2 would leave the range of float64.
+    size = np.where(known, np.maximum(np.abs(values).max(axis=0), np.abs(whole)), 1.0)
+    size = np.where(size > 0, size, 1.0)
+    values, whole = np.where(known, values, 0.0) / size, np.where(known, whole, 0.0) / size
     mean = values.mean(axis=0)
-    centre = G * np.where(known, whole, 0.0) - (G - 1) * mean
+    centre = G * whole - (G - 1) * mean
     error = np.sqrt((G - 1) / G * np.sum((values - mean) ** 2, axis=0))
     half = stdtrit(G - 1, (1 + level) / 2) * error
-    return np.where(known, centre - half, np.nan), np.where(known, centre + half, np.nan)
+    return np.where(known, (centre - half) * size, np.nan), np.where(known, (centre + half) * size, np.nan)

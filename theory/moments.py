@@ -29,6 +29,10 @@ from finegrain.theory.tools import checks
 from finegrain.theory.tools.brief import brief
 
 KINDS = ("full", "diagonal", "pooled")
+SIZES_OF_FLOAT32 = (
+    1e-12,
+    1e15,
+)  # of the largest feature: squares of a millionth of it are in float32's range
 ROUNDING = 1e-10  # of the largest variance: W Sigma W^T computed in float64 is safely inside
 
 
@@ -230,6 +234,7 @@ class MomentsAccumulator:
         self._like: Any = None  # no samples, but their library and device
         self._sums: Any = None  # scatter about the class means: (C, d, d), (C, d) or, pooled, (d, d)
         self._traces: Any = None  # pooled: (C,)
+        self._size = 0.0  # of the largest feature
 
     @property
     def counts(self) -> Any:
@@ -249,17 +254,21 @@ class MomentsAccumulator:
             ValueError: shapes that do not fit, a feature that is not finite, a label that is no integer or
                 outside 0..C-1, or another device than before.
         """
-        features = checks.features("features", features, self.dim)
+        features = checks.features("features", features, self.dim, whole=False)
         labels = checks.labels("labels", labels, features, self.num_classes)
         if self._means is None:
             self._like = features[:0, :]
+        size = max(self._size, checks.extent(features))
         features, labels = _host_view(features), _host_view(labels)
         self._check_place("features", features)
         if features.shape[0] == 0:
             return
         means, xp = self._allocated(features), array_namespace(features)
-        for block in absorbed_blocks(means, features, labels, getattr(xp, self.product_dtype)):
-            self._add(block)
+        # What overflows here is refused by `compute`.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for block in absorbed_blocks(means, features, labels, getattr(xp, self.product_dtype)):
+                self._add(block)
+        self._size = size
 
     def merge(self, other: MomentsAccumulator) -> None:
         """Add the samples that `other` has seen; `other` stays as it is.
@@ -280,21 +289,28 @@ class MomentsAccumulator:
         self._sums += other._sums
         if self.covariance == "pooled":
             self._traces += other._traces
-        for block in means.merge(other._means):
-            self._add(block)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for block in means.merge(other._means):
+                self._add(block)
+        self._size = max(self._size, other._size)
 
     def compute(self) -> Moments:
         """Moments of all samples so far: float64, in the library and on the device of the features.
 
         Raises:
-            ValueError: a class with no sample or one sample (named), or sums beyond float64's range.
+            ValueError: a class with no sample or one sample (named), or features whose squares are beyond the range of
+                float64, or of the products' type, at either end.
         """
         if self._means is None:
             raise ValueError("every class must have at least 2 samples, got none in any class")
         self._means.check_counts()
+        checks.large_enough("features", self._size)
+        self._require_products()
         xp, count = array_namespace(self._sums), self._means.count
         total, means = xp.sum(count), self._means.origin + self._means.offset
-        if not bool(xp.isfinite(xp.sum(self._sums)) & xp.isfinite(xp.sum(means))):
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = bool(xp.isfinite(xp.sum(self._sums)) & xp.isfinite(xp.sum(means)))
+        if not finite:
             raise ValueError(
                 "features must have squares that can be summed in float64: divide them by a constant"
             )
@@ -309,6 +325,15 @@ class MomentsAccumulator:
             for c in range(self.num_classes):
                 mirror(covariances[c, ...])
         return _placed(Moments._trusted(count / total, means, covariances), self._like)
+
+    def _require_products(self) -> None:
+        """Products of float32 hold squares from 1e-38 to 1e38 alone."""
+        low, high = SIZES_OF_FLOAT32
+        if self.product_dtype == "float32" and self._size and not low <= self._size <= high:
+            raise ValueError(
+                f"features must have a size of {low} to {high} for products in float32, got at most {self._size:.3g}: "
+                "take product_dtype='float64', or multiply them by a constant"
+            )
 
     def _check_place(self, name: str, array: Any) -> None:
         """One library and device from the first samples on."""

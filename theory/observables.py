@@ -31,6 +31,7 @@ from finegrain.theory.pairs import (
     nc4,
     need_matrix,
     relative_to,
+    rescaled,
     separation,
     two_means_accuracy,
 )
@@ -75,7 +76,7 @@ def fine_share(moments: Moments, coarse_map: ArrayLike) -> float:
     Raises:
         ValueError: a map that does not fit, or no variance inside the coarse classes at all.
     """
-    between, within = _variances(moments, coarse_map)
+    between, within = _variances(rescaled(moments)[0], coarse_map)
     total = float(between.sum() + within.sum())
     if total == 0:
         raise ValueError(
@@ -93,7 +94,7 @@ def fine_share_per_class(moments: Moments, coarse_map: ArrayLike) -> Any:
     Raises:
         ValueError: a map that does not fit, or a coarse class without variance (named).
     """
-    between, within = _variances(moments, coarse_map)
+    between, within = _variances(rescaled(moments)[0], coarse_map)
     empty = np.flatnonzero(between + within == 0)
     if empty.size:
         raise ValueError(f"moments must have variance inside each coarse class, got 0 in {empty.tolist()}")
@@ -113,6 +114,7 @@ def nc1(moments: Moments) -> float:
         ValueError: diagonal covariances, fewer than two classes, or equal class means.
     """
     need_matrix("nc1", moments)
+    moments, _ = rescaled(moments)
     scales, axes = _between_axes("nc1", moments)
     xp = array_namespace(axes)
     variances = xp.sum((axes @ moments.within) * axes, axis=-1)  # of Sigma_W along each axis of Sigma_B
@@ -128,6 +130,7 @@ def nc1_trace_ratio(moments: Moments) -> float:
     Raises:
         ValueError: fewer than two classes, or equal class means.
     """
+    moments, _ = rescaled(moments)
     xp = array_namespace(moments.means)
     between = float(moments.weights @ xp.sum(_centred("nc1_trace_ratio", moments) ** 2, axis=-1))
     return float(moments.weights @ moments.traces) / between
@@ -145,6 +148,7 @@ def cdnv(moments: Moments) -> float:
         ValueError: fewer than two classes, or two classes with equal means (named).
     """
     _need_classes("cdnv", moments)
+    moments, _ = rescaled(moments)
     xp, C, traces, total = array_namespace(moments.means), moments.num_classes, host(moments.traces), 0.0
     for c in range(C - 1):
         squares = host(xp.sum((moments.means[c + 1 :, :] - moments.means[c, :]) ** 2, axis=-1))
@@ -172,6 +176,7 @@ def vci(moments: Moments) -> float:
         ValueError: diagonal covariances, fewer than two classes, or equal class means.
     """
     need_matrix("vci", moments)
+    moments, _ = rescaled(moments)
     scales, axes = _between_axes("vci", moments)
     xp = array_namespace(axes)
     noisy, free, floor = relative_to(moments.within, scales[:, None] * axes)
@@ -197,6 +202,7 @@ def equinorm(moments: Moments) -> float:
     Raises:
         ValueError: fewer than two classes, or equal class means.
     """
+    moments, _ = rescaled(moments)
     xp = array_namespace(moments.means)
     norms = xp.linalg.vector_norm(_centred("equinorm", moments), axis=-1)
     return float(xp.std(norms) / xp.mean(norms))
@@ -211,6 +217,7 @@ def equiangularity(moments: Moments) -> float:
     Raises:
         ValueError: fewer than two classes, or a class mean that is the global mean.
     """
+    moments, _ = rescaled(moments)
     xp = array_namespace(moments.means)
     centred = _centred("equiangularity", moments)
     norms = xp.linalg.vector_norm(centred, axis=-1)
@@ -237,6 +244,7 @@ def etf_error(moments: Moments) -> float:
     Raises:
         ValueError: fewer than two classes, or equal class means.
     """
+    moments, _ = rescaled(moments)
     xp, centred = array_namespace(moments.means), _centred("etf_error", moments)
     gram = host(centred @ centred.T / xp.linalg.vector_norm(centred) ** 2)
     simplex = np.eye(moments.num_classes) - 1 / moments.num_classes
@@ -259,12 +267,14 @@ def nc3(moments: Moments, classifier: Any) -> float:
     Raises:
         ValueError: shapes that do not fit, A = 0, fewer than two classes, or equal class means.
     """
-    centred = _centred("nc3", moments)
+    centred = _centred("nc3", rescaled(moments)[0])
     xp, weights = array_namespace(centred), checks.float64("classifier", classifier, centred)
     checks.shape("classifier", weights, tuple(centred.shape))
-    size = float(xp.linalg.vector_norm(weights))
-    if size == 0:
+    largest = checks.extent(weights)
+    if largest == 0:
         raise ValueError("classifier must have a non-zero entry, got zeros")
+    weights = weights / largest
+    size = float(xp.linalg.vector_norm(weights))
     return float(xp.linalg.vector_norm(weights / size - centred / xp.linalg.vector_norm(centred)))
 
 
@@ -325,6 +335,7 @@ def table(
     Args:
         without: names in OBSERVABLES to leave out; by default the one that takes an iteration per pair.
     """
+    given, (moments, _) = moments, rescaled(moments)
     coarse = moments.pool(coarse_map)
     calls: dict[str, Any] = {"fine_share": lambda: fine_share(moments, coarse_map)}
     between, within = _variances(moments, coarse_map)
@@ -335,7 +346,9 @@ def table(
             calls[f"{name}_coarse"] = lambda f=entry.function: f(coarse)
             calls[f"{name}_fine"] = lambda f=entry.function: f(moments)
         if entry.over == "pairs" and name not in without:
-            calls[name] = lambda f=entry.function: f(moments, coarse_map)
+            # The one that scales as h^2 is that of the Moments as they came.
+            of = given if name == "class_distance" else moments
+            calls[name] = lambda f=entry.function, of=of: f(of, coarse_map)
     defined: dict[str, float] = {}
     for name, call in calls.items():
         try:

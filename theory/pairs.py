@@ -3,12 +3,13 @@
 
     f(moments)               matrix (C, C) over all pairs of classes, symmetric
     f(moments, coarse_map)   mean over the pairs of fine classes that share a coarse class: a number
+    f(moments, coarse_map, mean=False)   the matrix of those pairs, NaN elsewhere, at the cost of those pairs alone
     inside(f, moments, coarse_map)   the same mean for each coarse class, (K,)
 
 Accuracies are exact only where the representation is Gaussian in each class (each docstring says what else):
 for h = relu(z), z ~ N(+-1/2, 1), Moments give LDA 0.661, while the best rule reaches 0.6915.
 
-All but class_distances are unchanged by a change of scale of h, from 1e-150 to 1e150: `_rescaled` brings the Moments to
+All but class_distances are unchanged by a change of scale of h, from 1e-150 to 1e150: `rescaled` brings the Moments to
 size 1 first, by a power of two, so that no square leaves the range of float64 and no digit changes.
 """
 
@@ -32,7 +33,7 @@ Kernel = Callable[[Moments, Index, Index], Array]  # values (P,) of the pairs (f
 PAIR_ENTRIES = 2**23  # entries of a temporary: 64 MiB
 
 
-def class_distances(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
+def class_distances(moments: Moments, coarse_map: ArrayLike | None = None, *, mean: bool = True) -> Any:
     """D_cc' = mean squared distance between independent samples of classes c and c', in [0, inf).
 
         ||mu_c - mu_c'||^2 + tr Cov_c + tr Cov_c',   so that D_cc = 2 tr Cov_c
@@ -46,13 +47,19 @@ def class_distances(moments: Moments, coarse_map: ArrayLike | None = None) -> An
 
     def kernel(moments: Moments, first: Index, second: Index) -> Array:
         xp, traces = array_namespace(moments.means), host(moments.traces)
-        squares = host(xp.sum(_deltas(moments, first, second) ** 2, axis=-1))
-        return squares + traces[first] + traces[second]
+        with np.errstate(over="ignore"):
+            squares = host(xp.sum(_deltas(moments, first, second) ** 2, axis=-1))
+            distances = squares + traces[first] + traces[second]
+        if not np.isfinite(distances).all():
+            raise ValueError(
+                "moments must have distances whose squares float64 holds: divide h by a constant"
+            )
+        return distances
 
-    return _over_pairs(kernel, moments, coarse_map, moments.dim, 2 * host(moments.traces))
+    return _over_pairs(kernel, moments, coarse_map, moments.dim, 2 * host(moments.traces), mean)
 
 
-def separation(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
+def separation(moments: Moments, coarse_map: ArrayLike | None = None, *, mean: bool = True) -> Any:
     """Relative separation ||mu_c - mu_c'|| / sqrt(||mu_c|| ||mu_c'||) of class means, in [0, inf).
 
     Unchanged by rotation and scale, follows a relabelling; a shift changes it. Any covariance kind.
@@ -70,10 +77,10 @@ def separation(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
         distance = host(_norms(_deltas(moments, first, second)))
         return distance / np.sqrt(norms[first]) / np.sqrt(norms[second])
 
-    return _over_pairs(kernel, moments, coarse_map, moments.dim, np.zeros(moments.num_classes))
+    return _over_pairs(kernel, moments, coarse_map, moments.dim, np.zeros(moments.num_classes), mean)
 
 
-def mahalanobis(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
+def mahalanobis(moments: Moments, coarse_map: ArrayLike | None = None, *, mean: bool = True) -> Any:
     """Mahalanobis distance Delta = sqrt(delta^T pinv(Cov) delta) of two class means, in [0, inf].
 
     Cov = (pi_c Cov_c + pi_c' Cov_c') / (pi_c + pi_c'), the pair's pooled covariance; for pooled Moments it
@@ -86,11 +93,13 @@ def mahalanobis(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
         ValueError: diagonal covariances, a pair of classes of weight 0, or a map as class_distances.
     """
     need_matrix("mahalanobis", moments)
-    moments, _ = _rescaled(moments)
-    return _over_pairs(_mahalanobis, moments, coarse_map, _entries(moments), np.zeros(moments.num_classes))
+    moments, _ = rescaled(moments)
+    return _over_pairs(
+        _mahalanobis, moments, coarse_map, _entries(moments), np.zeros(moments.num_classes), mean
+    )
 
 
-def lda_accuracy(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
+def lda_accuracy(moments: Moments, coarse_map: ArrayLike | None = None, *, mean: bool = True) -> Any:
     """Accuracy of linear discriminant analysis between two classes, in [1/2, 1].
 
         p Phi(Delta/2 + l/Delta) + (1 - p) Phi(Delta/2 - l/Delta)
@@ -100,7 +109,7 @@ def lda_accuracy(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
     kinds and errors as mahalanobis. Source: Fisher (1936), Welch (1939); this project, T10.
     """
     need_matrix("lda_accuracy", moments)
-    moments, _ = _rescaled(moments)
+    moments, _ = rescaled(moments)
 
     def kernel(moments: Moments, first: Index, second: Index) -> Array:
         delta, p = _mahalanobis(moments, first, second), _priors(moments, first, second)
@@ -110,10 +119,12 @@ def lda_accuracy(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
         constant = np.maximum(p, 1 - p)  # the rule that does not look
         return np.where((delta == 0) | (constant == 1), constant, accuracy)
 
-    return _over_pairs(kernel, moments, coarse_map, _entries(moments), np.full(moments.num_classes, 0.5))
+    return _over_pairs(
+        kernel, moments, coarse_map, _entries(moments), np.full(moments.num_classes, 0.5), mean
+    )
 
 
-def bisector_accuracy(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
+def bisector_accuracy(moments: Moments, coarse_map: ArrayLike | None = None, *, mean: bool = True) -> Any:
     """Accuracy of the nearest class centre between two classes, in [0, 1].
 
         p Phi(a/s_c) + (1 - p) Phi(a/s_c'),   a = ||delta||/2,   s_c^2 = n^T Cov_c n,   n = delta/||delta||
@@ -126,7 +137,7 @@ def bisector_accuracy(moments: Moments, coarse_map: ArrayLike | None = None) -> 
         ValueError: as mahalanobis.
     """
     need_matrix("bisector_accuracy", moments)
-    moments, _ = _rescaled(moments)
+    moments, _ = rescaled(moments)
 
     def kernel(moments: Moments, first: Index, second: Index) -> Array:
         delta, p = _deltas(moments, first, second), _priors(moments, first, second)
@@ -137,10 +148,12 @@ def bisector_accuracy(moments: Moments, coarse_map: ArrayLike | None = None) -> 
             hits = [ndtr(half / np.sqrt(_bilinear(moments, c, n, n))) for c in (first, second)]
         return np.where(half > 0, p * hits[0] + (1 - p) * hits[1], 0.5)
 
-    return _over_pairs(kernel, moments, coarse_map, _entries(moments), np.full(moments.num_classes, 0.5))
+    return _over_pairs(
+        kernel, moments, coarse_map, _entries(moments), np.full(moments.num_classes, 0.5), mean
+    )
 
 
-def two_means_accuracy(moments: Moments, coarse_map: ArrayLike | None = None) -> Any:
+def two_means_accuracy(moments: Moments, coarse_map: ArrayLike | None = None, *, mean: bool = True) -> Any:
     """Accuracy of population 2-means on an equal mixture of two classes, in [1/2, 1].
 
         Phi(a/s),   a = n.delta/2,   s^2 = n^T Cov n
@@ -156,15 +169,21 @@ def two_means_accuracy(moments: Moments, coarse_map: ArrayLike | None = None) ->
         ValueError: as mahalanobis.
     """
     need_matrix("two_means_accuracy", moments)
-    moments, _ = _rescaled(moments)
+    moments, _ = rescaled(moments)
 
     def kernel(moments: Moments, first: Index, second: Index) -> Array:
         deltas = host(_deltas(moments, first, second))
         covariances = host(_pair_covariances(moments, first, second))
-        covariances = np.broadcast_to(covariances, (len(deltas), *covariances.shape[-2:]))
-        return np.asarray([_two_means(d, cov) for d, cov in zip(deltas, covariances, strict=True)])
+        # Of pooled Moments one decomposition serves all pairs.
+        leading = np.linalg.eigh(covariances)[1][..., :-4:-1].swapaxes(-1, -2)
+        covariances, leading = (
+            np.broadcast_to(a, (len(deltas), *a.shape[-2:])) for a in (covariances, leading)
+        )
+        return np.asarray([_two_means(*pair) for pair in zip(deltas, covariances, leading, strict=True)])
 
-    return _over_pairs(kernel, moments, coarse_map, _entries(moments), np.full(moments.num_classes, 0.5))
+    return _over_pairs(
+        kernel, moments, coarse_map, _entries(moments), np.full(moments.num_classes, 0.5), mean
+    )
 
 
 def nc4(moments: Moments, classifier: Any, bias: Any = None) -> float:
@@ -191,7 +210,7 @@ def nc4(moments: Moments, classifier: Any, bias: Any = None) -> float:
     b = xp.zeros_like(A[:, 0]) if bias is None else checks.float64("bias", bias, moments.means)
     checks.shape("bias", b, (C,))
     # The scores keep their scale, so that the bias keeps its meaning: h shrinks, A grows.
-    moments, factor = _rescaled(moments)
+    moments, factor = rescaled(moments)
     largest = max(float(xp.max(xp.abs(A))) / factor, float(xp.max(xp.abs(b))))
     if largest > 0:
         A, b = A / factor / largest, b / largest
@@ -254,16 +273,19 @@ def need_matrix(name: str, moments: Moments) -> None:
         raise ValueError(f"{name} needs full or pooled covariances, got diagonal ones")
 
 
-def _rescaled(moments: Moments) -> tuple[Moments, float]:
-    """Moments whose differences of means and standard deviations are at most about 1, and the factor, a power of 2."""
+def rescaled(moments: Moments) -> tuple[Moments, float]:
+    """Moments whose differences of means and standard deviations are at most about 1, and the factor, a power of 2.
+
+    Those whose squares and fourth powers are far inside the range of float64 are left alone: no copy.
+    """
     xp = array_namespace(moments.means)
     spread = moments.covariances.matrix if moments.kind == "pooled" else moments.covariances
     variance = spread if moments.kind == "diagonal" else xp.linalg.diagonal(spread)
     offsets = moments.means - moments.means[0, :]
     size = max(float(xp.max(xp.abs(offsets))), float(xp.sqrt(xp.clip(xp.max(variance), 0.0, None))))
-    if size == 0:
+    if size == 0 or 1e-50 < size < 1e50:
         return moments, 1.0
-    factor = float(2.0 ** -np.frexp(size)[1])
+    factor = float(np.ldexp(1.0, int(np.clip(-np.frexp(size)[1], -1022, 1022))))
     # Twice by the factor: its square may itself leave the range.
     if moments.kind == "pooled":
         scaled: Any = PooledCovariance(*(part * factor * factor for part in moments.covariances))
@@ -281,9 +303,8 @@ def _mahalanobis(moments: Moments, first: Index, second: Index) -> Array:
     return np.where(host(outside) > host(floor), np.inf, np.sqrt(host(squares)))
 
 
-def _two_means(delta: Array, covariance: Array, steps: int = 2000) -> float:
+def _two_means(delta: Array, covariance: Array, leading: Array, steps: int = 2000) -> float:
     """Accuracy of the least-inertia fixed point that Lloyd's iteration reaches for one pair."""
-    leading = np.linalg.eigh(covariance)[1][:, :-4:-1].T
     length = np.linalg.norm(delta)
     if length == 0:
         return 0.5
@@ -406,17 +427,28 @@ def _chunked(kernel: Kernel, moments: Moments, first: Index, second: Index, entr
 
 
 def _over_pairs(
-    kernel: Kernel, moments: Moments, coarse_map: ArrayLike | None, entries: int, diagonal: Array
+    kernel: Kernel,
+    moments: Moments,
+    coarse_map: ArrayLike | None,
+    entries: int,
+    diagonal: Array,
+    mean: bool,
 ) -> Any:
-    """The kernel as a symmetric matrix (C, C) with that diagonal, or its mean over same-coarse pairs."""
-    first, second = np.triu_indices(moments.num_classes, 1)
-    if coarse_map is None:
-        matrix = np.diag(diagonal)
-        matrix[first, second] = _chunked(kernel, moments, first, second, entries)
-        matrix[second, first] = matrix[first, second]
-        return array_namespace(moments.means).asarray(matrix, device=device(moments.means))
-    coarse = checks.coarse_map(coarse_map, moments.num_classes)
-    together = coarse[first] == coarse[second]
-    if not together.any():
-        raise ValueError("coarse_map must send two fine classes to one coarse class, got one to each")
-    return float(np.mean(_chunked(kernel, moments, first[together], second[together], entries)))
+    """The kernel as a symmetric matrix (C, C) with that diagonal; or over same-coarse pairs, their mean or matrix."""
+    C = moments.num_classes
+    first, second = np.triu_indices(C, 1)
+    matrix = np.diag(diagonal)
+    if coarse_map is not None:
+        coarse = checks.coarse_map(coarse_map, C)
+        together = coarse[first] == coarse[second]
+        if not together.any():
+            raise ValueError("coarse_map must send two fine classes to one coarse class, got one to each")
+        first, second = first[together], second[together]
+        alone = np.bincount(coarse)[coarse] == 1
+        matrix = np.where(coarse[:, None] == coarse, matrix, np.nan)
+        matrix[alone, alone] = np.nan
+    values = _chunked(kernel, moments, first, second, entries)
+    if coarse_map is not None and mean:
+        return float(np.mean(values))
+    matrix[first, second] = matrix[second, first] = values
+    return array_namespace(moments.means).asarray(matrix, device=device(moments.means))

@@ -11,7 +11,7 @@ torchrun each process takes its share of the shards, and the groups merge exactl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finegrain.empirical import distributed
+from finegrain.empirical.measurement.repeats import Repeats
 from finegrain.empirical.readers.array_files import read_json
 from finegrain.empirical.readers.classifier import Classifier, as_classifier
 from finegrain.empirical.readers.coarse_maps import coarse_map as named_map
@@ -159,19 +160,21 @@ def measure(
     coarse, coarse_names = _coarse_classes(coarse_map, stream.class_names)
     weights = None if classifier is None else as_classifier(classifier, len(coarse_names), len(coarse))
     grouped: GroupedMoments | None = None
+    repeats = Repeats()
     for x, y in tracked(stream.batches, "reading features", total=stream.total, show=progress):
         if grouped is None:
             grouped = _groups_for(len(coarse), x.shape[1], covariance, groups)
             if weights is not None:
                 checks.shape("classifier", weights.weights, ("K", x.shape[1]))
         grouped.update(x, y)
+        repeats.update(x)
     grouped = distributed.all_reduce(grouped)
     if grouped is None:
         raise ValueError("features must hold at least one sample, got none")
     # GroupedMoments sums in float64 whatever it is given.
     precision = {"features": ", ".join(sorted(distributed.union(stream.types))), "sums": "float64"}
     result = _summary(grouped, stream.class_names, coarse, coarse_names, weights, level, precision, progress)
-    return replace(result, notes=[*stream.notes, *result.notes])
+    return replace(result, notes=[*stream.notes, *result.notes, *repeats.notes()])
 
 
 def _length(coarse_map: CoarseMap) -> int | None:
@@ -282,7 +285,7 @@ def observe(moments: Moments, coarse: NDArray[np.int64], classifier: Classifier 
         matrices["separation"] = observables.separation(moments)
     for name in PAIR_RULES:
         with suppress(ValueError):
-            matrices[name] = _inside(observables.OBSERVABLES[name].function, moments, coarse)
+            matrices[name] = observables.OBSERVABLES[name].function(moments, coarse, mean=False)
             scalars |= _means_over_pairs(name, matrices[name], coarse)
     if classifier is not None:
         labelled = moments.pool(coarse) if classifier.coarse else moments
@@ -291,25 +294,6 @@ def observe(moments: Moments, coarse: NDArray[np.int64], classifier: Classifier 
         with suppress(ValueError):
             scalars["nc4"] = observables.nc4(labelled, classifier.weights, classifier.biases)
     return Values(scalars, matrices)
-
-
-def _inside(rule: Callable[[Moments], Any], moments: Moments, coarse: NDArray[np.int64]) -> Array:
-    """A rule's matrix (C, C) over the pairs of classes in one coarse class, NaN elsewhere."""
-    matrix = np.full((len(coarse), len(coarse)), np.nan)
-    for k in np.flatnonzero(np.bincount(coarse) > 1):
-        members = np.flatnonzero(coarse == k)
-        matrix[np.ix_(members, members)] = rule(_only(moments, members))
-    return matrix
-
-
-def _only(moments: Moments, classes: NDArray[np.int64]) -> Moments:
-    """The Moments of some of the classes; the pooled covariance stays that of all."""
-    weights = moments.weights[classes]
-    if moments.kind == "pooled":
-        covariances: Any = PooledCovariance(moments.covariances.matrix, moments.covariances.traces[classes])
-    else:
-        covariances = moments.covariances[classes]
-    return Moments._trusted(weights / weights.sum(), moments.means[classes], covariances)
 
 
 def _means_over_pairs(name: str, matrix: Array, coarse: NDArray[np.int64]) -> dict[str, float]:

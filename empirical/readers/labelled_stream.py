@@ -245,7 +245,7 @@ def _floats(name: str, block: Any, row: int) -> Any:
     """A block of finite features in a floating type; `row` is its first row's number, for the message."""
     block = _floating(name, block)
     try:
-        return checks.features("features", block)
+        return checks.features("features", block, whole=False)
     except ValueError:
         bad = np.argwhere(~np.isfinite(host(block)))
         if not len(bad):

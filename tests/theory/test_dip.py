@@ -6,34 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import linprog
 
+from benchmarks.dip_on_ties import drawn, least_error
 from finegrain.theory import dip
 
 EPS = np.finfo(float).eps
-
-
-def by_definition(x):
-    """min over modes of min over F of sup |F_n - F|, F continuous, at n distinct values: a linear programme a mode.
-
-    The unknowns are F at the values and the error d; F is convex before the mode and concave after it.
-    """
-    x = np.sort(x)
-    n, gaps = len(x), np.diff(x)
-    step = np.zeros((n - 1, n + 1))  # slopes of F between values
-    step[np.arange(n - 1), np.arange(n - 1)], step[np.arange(n - 1), np.arange(1, n)] = -1 / gaps, 1 / gaps
-    eye, ones = np.eye(n, n + 1), np.eye(n + 1)[n]
-    near = np.vstack([-eye - ones, eye - ones])  # i/n - d <= F(x_i) <= (i - 1)/n + d
-    room = np.concatenate([-np.arange(1, n + 1) / n, np.arange(n) / n])
-    errors = []
-    for mode in range(n):
-        bend = np.diff(step, axis=0) * np.where(np.arange(1, n - 1) < mode, -1, 1)[:, None]
-        bend = bend[np.arange(1, n - 1) != mode]
-        matrix = np.vstack([near, bend, -step])
-        right = np.concatenate([room, np.zeros(len(bend) + n - 1)])
-        found = linprog(ones, matrix, right, bounds=[(0, 1)] * n + [(0, None)])
-        errors.append(found.fun)
-    return min(errors)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -41,7 +18,44 @@ def test_the_dip_is_the_least_error_of_a_unimodal_distribution(seed):
     rng = np.random.default_rng(seed)
     n = int(rng.integers(3, 13))
     x = rng.standard_normal(n) + (seed % 3) * 2 * (rng.random(n) < 0.5)
-    assert dip.dip(x) == pytest.approx(by_definition(x), abs=1e-9)  # linprog's own tolerance
+    assert dip.dip(x) == pytest.approx(least_error(x), abs=1e-9)  # linprog's own tolerance
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_dip_is_the_least_error_where_values_repeat(seed):
+    """benchmarks/dip_on_ties.py draws 10,000 such samples."""
+    rng = np.random.default_rng([seed, 1])
+    for x in [drawn(rng) for _ in range(15)]:
+        assert dip.dip(x) == pytest.approx(least_error(x), abs=1e-9), x.tolist()
+
+
+@given(st.lists(st.integers(0, 30), min_size=2, max_size=7).filter(lambda counts: sum(map(bool, counts)) > 1))
+def test_the_dip_of_counts_on_a_grid_is_the_least_error(counts):
+    x = np.repeat(np.arange(len(counts)), counts)
+    assert dip.dip(x) == pytest.approx(least_error(x), abs=1e-9)
+
+
+def test_atoms_at_both_ends_and_one_in_the_middle_by_hand():
+    """F has one atom at most: it misses the other, of 2/5 or 27/60, by half of it."""
+    assert dip.dip([0.0] * 4 + [1.0, 2.0] + [3.0] * 4) == pytest.approx(1 / 5, rel=8 * EPS)
+    assert dip.dip([0.0] * 27 + [1.0] * 6 + [2.0] * 27) == pytest.approx(27 / 120, rel=8 * EPS)
+    assert dip.p_value([0.0] * 27 + [1.0] * 6 + [2.0] * 27) < 1e-10
+    assert dip.dip([0.0] + [1.0] * 8 + [2.0]) == pytest.approx(1 / 20, rel=8 * EPS)  # the atom is the mode
+
+
+@pytest.mark.parametrize("gap", [5e-324, 3e-310, 1e-300, 1e-200])
+@pytest.mark.parametrize("spread", [1.0, 1e300])
+def test_gaps_too_small_for_a_slope_are_small_gaps(gap, spread):
+    rest = np.random.default_rng(43).standard_normal(150)
+    far, near = (
+        np.concatenate([[one, 3 * one, 0.0] * 5, rest * s]) for one, s in ((gap, spread), (1e-9, 1.0))
+    )
+    assert dip.dip(far) == pytest.approx(dip.dip(near), abs=1e-7)
+    assert 0 < dip.p_value(far) <= 1
+
+
+def test_the_widest_range_of_all_does_not_overflow():
+    assert dip.dip([-1.7e308, -1.7e308, 1.7e308, 1.7e308]) == pytest.approx(1 / 4, rel=8 * EPS)
 
 
 def test_exact_values():

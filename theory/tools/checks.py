@@ -44,11 +44,14 @@ def real(name: str, array: ArrayLike, expected: tuple[int | str, ...]) -> NDArra
 
 
 def _numeric(name: str, value: Any) -> NDArray[np.float64]:
-    """A float64 NumPy array of any shape; strings, None and ragged lists are refused by name."""
+    """A float64 NumPy array of any shape; complex numbers, text, dates, None and ragged lists are refused by name."""
     try:
-        return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        plain = np.asarray(value)
+        if plain.dtype.kind in "fiubO":
+            return np.asarray(plain, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} must be an array of real numbers, got {_described(value)}") from error
+    raise ValueError(f"{name} must be an array of real numbers, got {_described(value)}")
 
 
 def _described(value: Any) -> str:
@@ -131,6 +134,8 @@ def float64(name: str, value: Any, like: Any = None) -> Any:
     value = value.detach() if hasattr(value, "detach") else value  # torch: no gradients
     like = value if like is None else like
     xp = array_namespace(like)
+    if array_namespace(value).isdtype(value.dtype, "complex floating"):
+        raise ValueError(f"{name} must be real numbers, got dtype {value.dtype}")
     array = xp.asarray(value, dtype=xp.float64, device=device(like))
     finite(name, array)
     return array
@@ -180,8 +185,11 @@ def covariances(name: str, matrices: Any, bound: float) -> None:
         ) from None
 
 
-def features(name: str, value: Any, dim: int | None = None) -> Any:
-    """Finite features (N, d) of a floating dtype, without gradient; d is free, or `dim`."""
+def features(name: str, value: Any, dim: int | None = None, *, whole: bool = True) -> Any:
+    """Finite features (N, d) of a floating dtype, without gradient; d is free, or `dim`.
+
+    Where these are all of the features, `whole`, the largest must be 0 or have a square with all its digits.
+    """
     if not is_array_api_obj(value) or _of_objects(value):
         value = _numeric(name, value)
     array = value.detach() if hasattr(value, "detach") else value
@@ -192,9 +200,35 @@ def features(name: str, value: Any, dim: int | None = None) -> Any:
     if not xp.isdtype(array.dtype, "real floating"):
         raise ValueError(f"{name} must have a floating-point dtype, got {array.dtype}")
     # The extremes are finite only if every entry is, and need no mask of the size of the features.
-    if array.shape[0] and not bool(xp.isfinite(xp.max(array)) & xp.isfinite(xp.min(array))):
+    size = extent(array)
+    if not np.isfinite(size):
         finite(name, array)
+    if whole:
+        large_enough(name, size)
     return array
+
+
+SMALLEST = (
+    1e-140  # of the largest feature: what is a millionth of a millionth of it has a square in float64's range
+)
+
+
+def extent(array: Any) -> float:
+    """The largest entry in size, 0 of none; not finite where an entry is not."""
+    xp = array_namespace(array)
+    if 0 in array.shape:
+        return 0.0
+    high, low = float(xp.max(array)), float(xp.min(array))
+    return high if np.isnan(high) else max(abs(high), abs(low))
+
+
+def large_enough(name: str, size: float) -> None:
+    """Require features whose largest has this size to be 0 or large enough that their squares lose no digit."""
+    if 0 < size < SMALLEST:
+        raise ValueError(
+            f"{name} must be 0 or have entries of size {SMALLEST} or more, whose squares float64 holds, got at most "
+            f"{size:.3g}: multiply them by a constant"
+        )
 
 
 def labels(name: str, value: Any, features: Any, num_classes: int | None = None) -> Any:

@@ -166,6 +166,24 @@ def test_zero_variance_columns_are_noted_and_harmless(result):
         assert found.scalars[name].value == pytest.approx(result.scalars[name].value, rel=1e-9), name
 
 
+def test_a_value_outside_of_its_own_interval_is_noted():
+    x, y = samples(80, 10, seed=11)
+    found = measure(x, y, coarse_map=COARSE)
+    outside = {
+        name for name, e in found.scalars.items() if not e.low <= e.value <= e.high and np.isfinite(e.low)
+    }
+    told = [note for note in found.notes if "corrected for a bias" in note]
+    assert outside and all(name in told[0] for name in outside)
+
+
+@pytest.mark.parametrize("give", [np.asarray, torch.from_numpy, lambda x: x.astype(np.float32)])
+def test_samples_that_are_there_twice_are_noted(give):
+    x = np.concatenate([X, X[:7], X[:2]])
+    found = measure(give(x), np.concatenate([Y, Y[:7], Y[:2]]), groups=1)
+    assert "9 of 129 samples repeat an earlier one" in found.notes[-1]
+    assert not any("repeat" in note for note in measure(give(X), Y, groups=1).notes)
+
+
 def test_more_dimensions_than_samples_is_noted():
     x, y = samples(40, 30)
     found = measure(x, y, coarse_map=COARSE, groups=5)
