@@ -79,6 +79,9 @@ LAYOUTS = {
 }
 
 
+ARCHIVES = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}
+
+
 def read_cifar(
     name: str, path: Path, *, verify: bool = True, progress: bool = False
 ) -> tuple[Labelled, Labelled, tuple[str, ...]]:
@@ -94,6 +97,7 @@ def read_cifar(
         progress: show a bar with the time left.
 
     Raises:
+        FileNotFoundError: no file at `path`.
         OSError: the file cannot be read.
         ValueError: another checksum; a damaged or truncated archive; a pickle that names a function; a member that
             is missing or twice there; images, labels or class names that are not CIFAR's. The message names file
@@ -101,6 +105,12 @@ def read_cifar(
     """
     checks.one_of("name", name, LAYOUTS)
     layout = LAYOUTS[name]
+    if not path.is_file():
+        missing = "a folder: name the archive, not what was unpacked" if path.is_dir() else "no file"
+        error = ValueError if path.is_dir() else FileNotFoundError
+        raise error(
+            f"{name}:PATH must be the archive, a tar file such as {ARCHIVES[name]}, got {path}, {missing}"
+        )
     if verify:
         _require_official(name, path, layout)
     files = _read_files(path, layout, progress)

@@ -162,7 +162,17 @@ def _features(name: str, path: Path) -> Dataset:
     if missing:
         raise ValueError(f"{path} must hold {', '.join(wanted)}; it lacks {', '.join(missing)}")
     train, test = (_rows(path, arrays, *names) for names in (wanted[:2], wanted[2:]))
-    return Dataset(name, *train, *test, tuple(map(str, range(int(train[1].max()) + 1))))
+    for name, (_, y) in (("labels", train), ("test_labels", test)):
+        if y.min() < 0 or y.max() >= len(train[0]):
+            wrong = y.min() if y.min() < 0 else y.max()
+            raise ValueError(
+                f"{path}: {name} must be 0..C-1, below the number of training samples, {len(train[0])}, got {wrong}; "
+                "numpy.unique(..., return_inverse=True) numbers them"
+            )
+    try:
+        return Dataset(name, *train, *test, tuple(map(str, range(int(train[1].max()) + 1))))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _rows(
@@ -205,7 +215,7 @@ def _labelled(name: str, folder: Path, stem: str) -> tuple[NDArray[np.uint8], ND
 def _find(name: str, folder: Path, stem: str) -> Path:
     """The file, plain or gzipped."""
     for path in (folder / stem, folder / f"{stem}.gz"):
-        if path.exists():
+        if path.is_file():
             return path
     cure = ""
     if folder == FASHION_MNIST_FOLDER:

@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from finegrain.theory.tools import memory
+
 MAX_BYTES = 4 << 30  # larger arrays are refused: a data set is held in memory
 
 
@@ -28,6 +30,7 @@ def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
         OSError: the file cannot be opened.
         ValueError: not an IDX file of unsigned bytes, another number of axes, a damaged or truncated file, or
             bytes after its end; the message names the file.
+        MemoryError: an array that needs more than is allowed.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
@@ -52,6 +55,7 @@ def _parse(path: Path, file: io.BufferedIOBase, axes: int) -> NDArray[np.uint8]:
         raise ValueError(
             f"{path} must hold 1 to {MAX_BYTES} bytes of data, its header claims {size}, shape {shape}"
         )
+    memory.require(f"{path}", size)
     data = _exactly(path, file, size, f"data of shape {shape}")
     if file.read(1):
         raise ValueError(f"{path} is longer than its header says: bytes follow the data of shape {shape}")

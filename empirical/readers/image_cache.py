@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
 Decoded = tuple[Labelled, Labelled, tuple[str, ...]]
 
-FORMAT = 1  # of the entries; one of another format is not looked at
+FORMAT = 2  # of the entries; one of another format is not looked at (2: images are turned as their EXIF says)
 
 
 def default_folder() -> Path:

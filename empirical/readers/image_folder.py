@@ -1,8 +1,8 @@
 """A folder, or a tar of one, of images: train/<class>/*.jpg|png and test/<class>/*.jpg|png.
 
-Both are read as one stream of members (members.py) and decoded in memory. Nothing under train/ or test/ is
-passed over in silence: what is not an image of the common size and mode is an error that names it. Files elsewhere,
-and hidden ones, are left alone.
+Both are read as one stream of members (members.py) and decoded in memory, turned as their EXIF says. Nothing under
+train/ or test/ is passed over in silence: what is not an image of the common size and mode is an error that names it.
+Files elsewhere, and hidden ones, are left alone.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from finegrain.empirical.readers.members import folder_members, tar_members
+from finegrain.theory.tools import memory
 
 SPLITS = ("train", "test")
 SUFFIXES = (".jpg", ".jpeg", ".png")
 MODES = ("L", "RGB")
+OF_CIFAR = ("cifar-10-batches-py", "cifar-100-python")  # folders inside of CIFAR's archives
+FIRST_ASKED = 64 << 20  # bytes of pixels above which it is asked whether there is memory for more
+MAX_SCANS = 64  # of one JPEG; encoders write about 10
 MAX_FILE = 64 << 20  # bytes of one member
 MAX_PIXELS = 4096 * 4096  # of one image
 MAX_TOTAL = 4 << 30  # bytes of pixels in one split: a data set is held in memory
@@ -44,6 +48,7 @@ def read_images(path: Path, *, progress: bool = False) -> tuple[Labelled, Labell
         ValueError: a damaged or truncated archive or image; images that differ in size or mode; a class
             folder without images; test classes that are not those of train; a member that is a link, device,
             named twice, too large, outside the archive, or not an image. The message names file and member.
+        MemoryError: pixels that need more than is allowed.
     """
     if not (path.is_dir() or path.is_file()):
         raise FileNotFoundError(f"images must be a folder or a tar file, got {path}, which is neither")
@@ -53,8 +58,10 @@ def read_images(path: Path, *, progress: bool = False) -> tuple[Labelled, Labell
         members = tar_members(path, max_bytes=MAX_FILE, progress=progress)
     splits = {name: _Split() for name in SPLITS}
     shape: tuple[int, ...] | None = None
+    of_cifar = any((path / name).exists() for name in ("data_batch_1", *OF_CIFAR))
     for member, content in members:
         if _elsewhere(member):
+            of_cifar = of_cifar or member.parts[0] in OF_CIFAR
             continue
         split = splits[member.parts[0]]
         if content is None:
@@ -62,8 +69,14 @@ def read_images(path: Path, *, progress: bool = False) -> tuple[Labelled, Labell
             continue
         try:
             shape = split.add(member, content, shape)
+        except MemoryError as error:
+            raise MemoryError(f"{path}: member {str(member)!r}: {error}") from error
         except ValueError as error:
             raise ValueError(f"{path}: member {str(member)!r} {error}") from error
+    if (of_cifar or (path / "train").is_file()) and not splits["train"].names:
+        raise ValueError(
+            f"{path} holds CIFAR's batches, not a folder per class: read its archive as cifar10:PATH or cifar100:PATH"
+        )
     classes = _classes(path, splits)
     return splits["train"].arrays(path, classes, shape), splits["test"].arrays(path, classes, shape), classes
 
@@ -75,6 +88,7 @@ class _Split:
     pixels: bytearray = field(default_factory=bytearray)
     names: list[tuple[str, str]] = field(default_factory=list)
     folders: set[str] = field(default_factory=set)
+    allowed: int = field(default_factory=lambda: FIRST_ASKED)
 
     def add(self, member: PurePosixPath, content: bytes, shape: tuple[int, ...] | None) -> tuple[int, ...]:
         """Decode one image and keep it; returns its shape, which must equal `shape` unless that is None."""
@@ -85,8 +99,15 @@ class _Split:
         pixels, own_shape = _decode(content)
         if shape is not None and own_shape != shape:
             raise ValueError(f"has shape {own_shape}, but the images before it have {shape}: all must agree")
-        if len(self.pixels) + len(pixels) > MAX_TOTAL:
+        total = len(self.pixels) + len(pixels)
+        if total > MAX_TOTAL:
             raise ValueError(f"takes the pixels of {member.parts[0]} over the limit of {MAX_TOTAL} bytes")
+        if total > self.allowed:
+            # Asked for in steps: what is free does not change with every image.
+            self.allowed = max(2 * self.allowed, total)
+            memory.require(
+                f"{member.parts[0]} of {self.allowed} bytes of pixels", self.allowed - len(self.pixels)
+            )
         self.pixels += pixels
         self.names.append((member.parts[1], member.parts[2]))
         return own_shape
@@ -101,7 +122,21 @@ class _Split:
         number = {name: label for label, name in enumerate(classes)}
         labels = np.array([number[self.names[i][0]] for i in order])
         images = np.frombuffer(self.pixels, dtype=np.uint8).reshape(len(order), *shape)
-        return (images if order == list(range(len(order))) else images[order]), labels
+        _permute(images, order)
+        return images, labels
+
+
+def _permute(images: NDArray[np.uint8], order: list[int]) -> None:
+    """images[order], in place and one image at a time: a copy would hold all pixels twice."""
+    done = [False] * len(order)
+    for start in range(len(order)):
+        if done[start] or order[start] == start:
+            continue
+        first, i = images[start].copy(), start
+        while order[i] != start:
+            images[i] = images[order[i]]
+            done[i], i = True, order[i]
+        images[i], done[i] = first, True
 
 
 def _classes(path: Path, splits: dict[str, _Split]) -> tuple[str, ...]:
@@ -130,9 +165,11 @@ def _decode(content: bytes) -> tuple[bytes, tuple[int, ...]]:
     """The pixels of one JPEG or PNG, row by row, and their shape: (H, W) when grey, (H, W, 3) when RGB."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-                _require_plain(image)
+            # Of pixels, for which our own limit is lower, and of metadata that are not read.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as opened:
+                _require_plain(opened, content)
+                image = ImageOps.exif_transpose(opened)
                 size = (image.height, image.width)
                 return image.tobytes(), size if image.mode == "L" else (*size, 3)
     except _Refused:
@@ -146,7 +183,13 @@ class _Refused(ValueError):
     """A sound image that this reader does not take."""
 
 
-def _require_plain(image: Image.Image) -> None:
+def _require_plain(image: Image.Image, content: bytes) -> None:
+    # Inside a scan no 0xff is followed by 0xda.
+    scans = content.count(b"\xff\xda") if image.format == "JPEG" else 0
+    if scans > MAX_SCANS:
+        raise _Refused(f"has {scans} scans, over the limit of {MAX_SCANS}")
+    if getattr(image, "n_frames", 1) > 1:
+        raise _Refused(f"has {image.n_frames} frames, but must be one image")  # type: ignore[attr-defined]
     if image.mode not in MODES:
         raise _Refused(f"has mode {image.mode}, but must be 8-bit grey (L) or RGB: convert it")
     if image.width * image.height > MAX_PIXELS:

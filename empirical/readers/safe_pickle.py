@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_AXES = 32  # of an array
 MAX_INSTRUCTIONS = 2_000_000  # CIFAR-100's largest file takes about 300,000
 
 RECONSTRUCT = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
@@ -52,7 +53,15 @@ def loads(data: bytes) -> Any:
             return _followed(data)
     except _Refused as error:
         raise ValueError(str(error)) from None
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ValueError(f"is a damaged pickle: {error}") from error
 
 
@@ -198,7 +207,10 @@ def _filled(built: Any, state: tuple[Any, ...]) -> _UnsignedBytes | NDArray[np.u
         isinstance(built, _Unfilled) and isinstance(dtype, _UnsignedBytes) and isinstance(content, bytes)
     ):
         raise _Refused(f"sets the state of a {type(built).__name__}, which is refused")
-    # The comparison comes first: it refuses a length that is no number, which the product would repeat.
-    if min(shape) < 0 or math.prod(shape) != len(content):
+    # First: a product of long numbers takes hours, and one with a list repeats it.
+    plain = type(shape) is tuple and len(shape) <= MAX_AXES
+    if not (plain and all(type(n) is int and 0 <= n < 2**63 for n in shape)):
+        raise ValueError(f"an array of a shape that is none for {len(content)} bytes")
+    if math.prod(shape) != len(content):
         raise ValueError(f"an array of shape {reprlib.repr(shape)} with {len(content)} bytes")
     return np.frombuffer(content, dtype=np.uint8).reshape(shape, order="F" if fortran else "C")

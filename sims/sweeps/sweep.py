@@ -24,7 +24,7 @@ import joblib
 from threadpoolctl import threadpool_limits
 
 from finegrain.sims.run_folder import environment, hold, lock
-from finegrain.sims.sweeps.points import KEYS, Point, Row, read_points
+from finegrain.sims.sweeps.points import KEYS, KINDS, Point, Row, read_points
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.console import tracked
 from finegrain.theory.tools.files import writable_folder, write_atomic
@@ -127,6 +127,13 @@ def read_table(path: Path | str) -> list[Row]:
     needed = {"run", "time", *KEYS} - {"times"}
     if not rows or any(None in row or None in row.values() or needed - row.keys() for row in rows):
         raise ValueError(f"{path} must be a sweep's table, whole, with columns {', '.join(sorted(needed))}")
+    words = {"run", *(name for name, kind in KINDS.items() if kind is str)}
+    for i, row in enumerate(rows, 1):
+        wrong = next((k for k, v in row.items() if k not in words and isinstance(v, str)), None)
+        if wrong is not None:
+            raise ValueError(
+                f"{path} must hold numbers in column {wrong!r}, got {row[wrong]!r:.60} in row {i}"
+            )
     return rows
 
 

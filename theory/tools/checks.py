@@ -55,7 +55,7 @@ def _numeric(name: str, value: Any) -> NDArray[np.float64]:
 
 
 def _described(value: Any) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 

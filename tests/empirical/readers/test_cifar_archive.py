@@ -197,6 +197,14 @@ def test_a_member_over_the_limit_is_refused(tmp_path):
         read_cifar("cifar10", path, verify=False)
 
 
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_a_folder_in_the_place_of_an_archive_is_named_with_the_cure(tmp_path, name):
+    with pytest.raises(
+        ValueError, match=rf"{name}:PATH must be the archive, .*such as .* a folder: name the archive"
+    ):
+        load(f"{name}:.", tmp_path)
+
+
 def test_a_missing_archive_and_an_unknown_name_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"):
         load("cifar10:absent.tar.gz", tmp_path)

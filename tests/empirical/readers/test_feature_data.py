@@ -53,11 +53,31 @@ def test_a_path_starts_at_root_and_maps_are_flattened(tmp_path):
         ({"labels": np.zeros(12)}, "labels must be integers, got dtype float64"),
         ({"test_labels": np.full(5, 7)}, "test_y must lie in 0..3, got values from 7 to 7"),
         ({"features": np.array([[None] * 3] * 12)}, "features.npz"),
+        ({"features": np.ones((12, 3)) * 1j}, "features.npz: features must be an array of real numbers, got"),
+        (
+            {"labels": np.where(np.arange(12) == 3, 1 << 36, 0)},
+            "below the number of training samples, 12, got 68719476736",
+        ),
+        (
+            {"labels": np.arange(12) + 1},
+            "labels must be 0..C-1, below the number of training samples, 12, got 12",
+        ),
+        (
+            {"labels": np.arange(12) % 4 - 1},
+            "labels must be 0..C-1, below the number of training samples, 12, got -1",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path, replaced, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         load(f"features:{write(tmp_path, **replaced)}")
+
+
+def test_features_that_do_not_fit_in_memory_are_refused_with_their_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr("finegrain.theory.tools.memory.allowed", lambda: 100)
+    for suffix in (".npz", ".safetensors"):
+        with pytest.raises(MemoryError, match=rf"features\{suffix} needs .*, allowed are 100 bytes"):
+            load(f"features:{write(tmp_path, suffix)}")
 
 
 def test_damaged_and_foreign_files_are_refused(tmp_path):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from finegrain.empirical.readers import image_folder
 from finegrain.empirical.readers.image_folder import read_images
+from finegrain.empirical.readers.testing import write_cifar
 from finegrain.theory.tools import console
 
 CLASSES = ("cat", "dog")
@@ -238,6 +239,90 @@ def test_a_link_in_a_folder_is_refused(tmp_path):
         read_images(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_a_split_that_is_a_link_is_refused(tmp_path, name):
+    for member, content in sample().items():
+        place = tmp_path / ("elsewhere" if member.startswith(name) else "given") / member
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    (tmp_path / "given" / name).symlink_to(tmp_path / "elsewhere" / name)
+    with pytest.raises(ValueError, match=rf"given: {name} is a link, which is refused"):
+        read_images(tmp_path / "given")
+
+
+@pytest.mark.parametrize("kind", ["cifar10", "cifar100"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_cifars_own_files_are_told_from_folders_of_classes(tmp_path, kind, packed):
+    path = tmp_path / "cifar.tar.gz"
+    write_cifar(path, kind)
+    folder = path if packed else tmp_path / "unpacked"
+    if not packed:
+        with tarfile.open(path) as tar:
+            tar.extractall(folder, filter="data")
+    for place in [folder] if packed else [folder, next(folder.iterdir())]:
+        with pytest.raises(
+            ValueError, match=r"holds CIFAR's batches, .*read its archive as cifar10:PATH or cifar100:"
+        ):
+            read_images(place)
+
+
+LIGHT_ABOVE = np.r_[np.full((8, 16), 250), np.zeros((8, 16))].astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_turned_as_its_exif_says(written, orientation, kind):
+    """PIL's own inverse of each turn writes the pixels as a camera would that was held so."""
+    turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}.get(orientation)
+    lying = Image.fromarray(LIGHT_ABOVE)
+    lying = lying if turn is None else lying.transpose(Image.Transpose(turn))
+    tags, buffer = Image.Exif(), io.BytesIO()
+    tags[0x0112] = orientation
+    lying.save(buffer, kind, exif=tags, **({"quality": 95} if kind == "JPEG" else {}))
+    names = [
+        f"{split}/{c}/0.{'jpg' if kind == 'JPEG' else 'png'}" for split in ("train", "test") for c in CLASSES
+    ]
+    (x, _), _, _ = read_images(written(dict.fromkeys(names, buffer.getvalue())))
+    assert x[0, :6].min() > 200 and x[0, 10:].max() < 50
+
+
+def test_a_jpeg_of_many_scans_or_a_png_of_many_frames_is_refused_at_once(written):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels(0)).save(buffer, "JPEG", progressive=True)
+    whole = buffer.getvalue()
+    last = whole.rindex(b"\xff\xda")
+    scans = whole[:-2] + whole[last:-2] * 100 + whole[-2:]
+    with pytest.raises(ValueError, match=r"member 'train/cat/9\.jpg' has 1\d\d scans, over the limit of 64"):
+        read_images(written(sample() | {"train/cat/9.jpg": scans}))
+    frames = io.BytesIO()
+    two = [Image.fromarray(pixels(i)) for i in range(2)]
+    two[0].save(frames, "PNG", save_all=True, append_images=two[1:])
+    with pytest.raises(ValueError, match=r"member 'train/cat/8\.png' has 2 frames, but must be one image"):
+        read_images(written(sample() | {"train/cat/8.png": frames.getvalue()}))
+
+
+def test_pixels_are_held_once(tmp_path):
+    """Also where the archive's order is not that of the names."""
+    names = [f"{split}/{c}/{i}.png" for c in CLASSES for split in ("test", "train") for i in (3, 1, 4, 2)]
+    path, size = tmp_path / "images.tar", (1500, 1000)
+    path.write_bytes(tar_bytes({name: png(np.full(size, i)) for i, name in enumerate(names)}))
+    tracemalloc.start()
+    (x, y), (z, _), _ = read_images(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * (x.nbytes + z.nbytes)
+    order = sorted((name, i) for i, name in enumerate(names) if name.startswith("train"))
+    assert x[:, 0, 0].tolist() == [i for _, i in order] and y.tolist() == [0] * 4 + [1] * 4
+
+
+def test_pixels_that_do_not_fit_are_refused_with_their_bytes(written, monkeypatch):
+    monkeypatch.setattr("finegrain.theory.tools.memory.allowed", lambda: 100)
+    monkeypatch.setattr(image_folder, "FIRST_ASKED", 0)
+    path = written(sample())
+    with pytest.raises(MemoryError, match=r"images(\.tar)?: member .*pixels needs .* allowed are 100 bytes"):
+        read_images(path)
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_an_image_named_twice_is_an_error(tmp_path, split):
     path = tmp_path / "images.tar"
@@ -327,10 +412,12 @@ def test_the_first_process_draws_a_bar_when_asked_for(written, capfd, monkeypatc
 
 
 def test_a_chain_of_long_names_is_an_error(tmp_path):
-    """tarfile follows it by recursion."""
+    """tarfile would follow it by recursion."""
     header = tarfile.TarInfo("name")
     header.type, header.size = tarfile.GNUTYPE_LONGNAME, 5
     path = tmp_path / "images.tar"
     path.write_bytes((header.tobuf(tarfile.GNU_FORMAT) + b"long\0".ljust(512, b"\0")) * 2000)
-    with pytest.raises(ValueError, match=r"images\.tar is not a whole tar.*recursion"):
+    with pytest.raises(
+        ValueError, match=r"images\.tar is not a whole tar.*it ends at byte 2048000, without its end"
+    ):
         read_images(path)

@@ -112,6 +112,10 @@ SHAPE, MINUS_2_MINUS_3 = b"(K\x02K\x03t", b"(J\xfe\xff\xff\xffJ\xfd\xff\xff\xfft
             r"is a damaged pickle: an array of shape \(2, 4\) with 6 bytes",
         ),
         (
+            python2_pickle(np.ones((2, 3), np.uint8)).replace(SHAPE, b"(\x88K\x06t"),  # (True, 6)
+            r"is a damaged pickle: an array of a shape that is none",
+        ),
+        (
             python2_pickle(np.ones((2, 3), np.uint8)).replace(SHAPE, MINUS_2_MINUS_3),
             r"is a damaged pickle",
         ),
@@ -128,6 +132,12 @@ def test_a_pickle_of_too_many_instructions_is_refused(monkeypatch):
         safe_pickle.loads(b"\x80\x02](" + b"N" * 200 + b"e.")
 
 
+# A shape of 150 times one number of 700,000 bits, and what follows a shape.
+NUMBER = b"\xff" * 87_499 + b"\x7f"
+HUGE_SHAPE = b"(\x8b" + struct.pack("<i", len(NUMBER)) + NUMBER + b"q\x07" + b"h\x07" * 150 + b"t"
+REST = b"cnumpy\ndtype\nU\x02u1\x85R\x89U\x01xtb."
+
+
 def pairs_of_pairs(depth):
     """A tuple of twice the same tuple, over and over: 2^depth leaves in a few bytes."""
     return b"\x80\x02)q\x000" + depth * b"h\x00h\x00\x86q\x000" + b"h\x00"
@@ -141,9 +151,11 @@ def pairs_of_pairs(depth):
         b"\x80\x02cnumpy\ndtype\n" + pairs_of_pairs(60)[2:] + b"R.",
         b"\x80\x02}" + pairs_of_pairs(60)[2:] + b"K\x01s.",
         b"\x80\x02Nr" + struct.pack("<I", 2**32 - 1) + b"t.",
+        UNFILLED + b"(K\x01" + HUGE_SHAPE + REST,
+        UNFILLED + b"(K\x01(" + (b"]" * 4000 + b"a" * 3999) * 2 + b"t" + REST,
         UNFILLED + b"(K\x01J\xff\xff\xff\x0fU\x01x\x86cnumpy\ndtype\nU\x02u1\x85R\x89U\x01xtb.",
     ],
-    ids=["bytes", "text", "printed", "hashed", "memo", "repeated"],
+    ids=["bytes", "text", "printed", "hashed", "memo", "product", "nested", "repeated"],
 )
 def test_what_a_pickle_claims_costs_neither_memory_nor_time(packed):
     tracemalloc.start()
