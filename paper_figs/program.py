@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from finegrain.theory.tools.console import program, say, tracked
+from finegrain.theory.tools.files import inside
 
 EXAMPLES = """
 Examples:\n
@@ -45,7 +46,7 @@ def main(
     if jobs == 0:
         raise ValueError("--jobs must be a number of processes, or -1 for one a core, got 0")
     steps = [(name, False) for name in chosen] + [(name, True) for name in PROOFS if name in chosen]
-    with hold(out) as folder, hold(out / "ledger"):
+    with hold(out) as folder, hold(inside(out, "ledger")):
         made = _make(steps, folder, seed, jobs)
         figures, ledger = ([made[step] for step in steps if step[1] is proof] for proof in (False, True))
         page = report.write(folder, figures, ledger)

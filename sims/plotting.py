@@ -18,7 +18,7 @@ from cycler import cycler
 from matplotlib.figure import Figure
 
 from finegrain.theory.tools.console import clean
-from finegrain.theory.tools.files import writable_folder, write_atomic
+from finegrain.theory.tools.files import inside, writable_folder, write_atomic
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 COLUMN, PAGE = 3.3, 6.75  # widths in inches of one column and of both, as in ICML's style
@@ -58,8 +58,14 @@ def paper_style() -> Iterator[None]:
 
 
 def save(figure: Figure, folder: Path | str, name: str) -> list[Path]:
-    """Write folder/name.pdf and folder/name.png, each whole or not at all; returns their paths."""
+    """Write folder/name.pdf and folder/name.png, each whole or not at all; returns their paths.
+
+    Raises:
+        ValueError: a name with separators.
+        OSError: the folder cannot be written.
+    """
     target = writable_folder(folder)
+    inside(target, name)
     paths = []
     for suffix in ("pdf", "png"):
         buffer = BytesIO()

@@ -10,18 +10,21 @@ Every file is written beside its place, flushed to disk and renamed, so a reader
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import platform
+import re
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +33,7 @@ from safetensors.numpy import save
 
 from finegrain.sims.processor import processor
 from finegrain.theory.tools.arrays import Arrays
-from finegrain.theory.tools.files import clear, to_json, writable_folder, write_atomic
+from finegrain.theory.tools.files import clear, inside, to_json, writable_folder, write_atomic
 
 CURE = "delete it and those after it to recompute them"
 LIBRARIES = ("finegrain", "numpy", "scipy", "torch", "scikit-learn", "safetensors")
@@ -77,7 +80,7 @@ def _command() -> str:
 @contextmanager
 def lock(file: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock `file`; raises OSError naming `what` if another process does, unless told to `wait` for its end."""
-    with open(file, "w") as opened:
+    with _lock_file(file) as opened:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -85,6 +88,20 @@ def lock(file: Path, what: str, *, wait: bool = False) -> Iterator[None]:
                 f"{what} is in use by another process; wait for its end or choose another"
             ) from None
         yield
+
+
+def _lock_file(file: Path) -> IO[str]:
+    """The file, made if need be and never emptied; a link would lead to somebody else's."""
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, f"{file} is a link, which is not followed: delete it") from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"{file} must be a plain file to lock: delete it")
+    return os.fdopen(descriptor, "r+")
 
 
 @contextmanager
@@ -118,10 +135,11 @@ class RunFolder:
             raise
 
     def _open(self, config: dict[str, Any]) -> None:
-        self._checkpoints = self.path / "checkpoints"
+        self._checkpoints = inside(self.path, "checkpoints")
+        self._run = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
         stored = self.path / "config.json"
         if stored.exists():
-            _require_same(self.path, _read_json(stored, dict), config)
+            _require_same(self.path, _read_json(stored, dict), config, self._environments())
         self._checkpoints.mkdir(exist_ok=True)
         clear(self._checkpoints)
         self._add_environment()
@@ -131,10 +149,13 @@ class RunFolder:
 
     def _add_environment(self) -> None:
         """Enter this environment once; those that wrote earlier checkpoints stay on record."""
-        file = self.path / "environment.json"
-        known = _read_json(file, list) if file.exists() else []
+        known = self._environments()
         if environment() not in known:
-            write_atomic(file, to_json([*known, environment()]))
+            write_atomic(self.path / "environment.json", to_json([*known, environment()]))
+
+    def _environments(self) -> list[Any]:
+        file = self.path / "environment.json"
+        return _read_json(file, list) if file.exists() else []
 
     def __enter__(self) -> RunFolder:
         return self
@@ -157,6 +178,7 @@ class RunFolder:
 
     def read(self, index: int) -> Arrays:
         """The arrays of checkpoint `index`; raises ValueError if they are not those that were written."""
+        self._read_metrics(index)
         with self._opened(index) as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             written = file.metadata()["sha256"]
@@ -168,6 +190,7 @@ class RunFolder:
         """Store checkpoint `index` and its line of metrics; on disk when this returns."""
         contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         header = {"metrics": json.dumps(dict(metrics)), "sha256": _digest_of(contiguous)}
+        header["place"] = self._place(index, header)
         write_atomic(self._file(index), save(contiguous, header))
         self._metrics = [*self._metrics[:index], dict(metrics)]
         self._write_metrics()
@@ -185,7 +208,16 @@ class RunFolder:
 
     def _read_metrics(self, index: int) -> dict[str, float]:
         with self._opened(index) as file:
-            return json.loads(file.metadata()["metrics"])
+            header = file.metadata()
+            metrics = json.loads(header["metrics"])
+            if header["place"] != self._place(index, header):
+                raise ValueError(f"its header is not what was written as checkpoint {index} of this run")
+        return metrics
+
+    def _place(self, index: int, header: Mapping[str, str]) -> str:
+        """A digest of all that a checkpoint holds, of its number, and of the config of its run."""
+        whole = [self._run, index, header["metrics"], header["sha256"]]
+        return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
     def _write_metrics(self) -> None:
         lines = "".join(json.dumps(m) + "\n" for m in self._metrics)
@@ -193,7 +225,9 @@ class RunFolder:
 
 
 def _digest_of(arrays: Arrays) -> str:
-    return digest(*(arrays[name] for name in sorted(arrays)))
+    """Of names and arrays."""
+    names = sorted(arrays)
+    return digest(np.array(names, dtype="U"), *(arrays[name] for name in names))
 
 
 def _read_json(file: Path, kind: type) -> Any:
@@ -206,14 +240,37 @@ def _read_json(file: Path, kind: type) -> Any:
         raise ValueError(f"{file} is damaged ({error}); delete its folder to start the run again") from error
 
 
-def _require_same(path: Path, stored: dict[str, Any], config: dict[str, Any]) -> None:
+def _require_same(
+    path: Path, stored: dict[str, Any], config: dict[str, Any], environments: list[Any]
+) -> None:
     stored, config = _flat(stored), _flat(config)
     different = sorted(k for k in stored.keys() | config.keys() if stored.get(k) != config.get(k))
     if different:
         details = "; ".join(_difference(k, stored.get(k), config.get(k)) for k in different)
+        if all(_is_digest(values.get(k)) for k in different for values in (stored, config)):
+            details += _other_machine(environments)
         raise ValueError(
             f"run folder {path} holds a run of another config ({details}); choose another output folder or delete it"
         )
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
+
+
+def _other_machine(environments: list[Any]) -> str:
+    """What may be why computed inputs differ: numbers are the same to the bit on one machine with one thread count."""
+    now = environment()
+    known = [one for one in environments if isinstance(one, dict)]
+    if not known or any(
+        one.get("threads") == now["threads"] and one.get("cores") == now["cores"] for one in known
+    ):
+        return ""
+    were = known[-1]
+    return (
+        f": it was computed with threads = {were.get('threads')} of {were.get('cores')} cores, now {now['threads']} of "
+        f"{now['cores']}, which changes the last digits of what is computed; set OMP_NUM_THREADS as it was"
+    )
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from finegrain.theory.tools.console import cell, console, replaces, say
-from finegrain.theory.tools.files import to_json, writable_file, writable_folder, write_atomic
+from finegrain.theory.tools.files import inside, to_json, writable_file, writable_folder, write_atomic
 
 if TYPE_CHECKING:
     from finegrain.empirical.networks.recipe import Recipe
@@ -73,7 +73,7 @@ def recover(
         if untrained := _untrained(recipe, out / name):
             console.print(untrained, markup=False, highlight=False, soft_wrap=True)
         try:
-            reports.append(write(recipe, dataset, out / name, device=device, jobs=jobs, progress=True))
+            reports.append(write(recipe, dataset, inside(out, name), device=device, jobs=jobs, progress=True))
             say(f"written: {out / name / file}")
         except Diverged as error:
             say(f"{name}: {error}")

@@ -50,7 +50,7 @@ def train(
     from finegrain.empirical.networks.recipe import read_recipes
     from finegrain.empirical.readers.data import load
     from finegrain.empirical.readers.image_cache import default_folder
-    from finegrain.theory.tools.files import writable_folder
+    from finegrain.theory.tools.files import inside, writable_folder
 
     runs = read_recipes(recipes)
     writable_folder(out)  # refused before the images are read
@@ -59,7 +59,7 @@ def train(
     for i, (name, recipe) in enumerate(runs, 1):
         say(f"[{i}/{len(runs)}] {name}")
         try:
-            training.train(recipe, images, out / name, device=device, steps=steps, progress=True)
+            training.train(recipe, images, inside(out, name), device=device, steps=steps, progress=True)
             say(f"written: {out / name}")
         except training.Diverged as error:
             say(f"{name}: {error}")

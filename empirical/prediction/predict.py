@@ -34,6 +34,7 @@ from finegrain.theory.moments import Moments
 from finegrain.theory.targets import centred_one_hot
 from finegrain.theory.tools.arrays import Array
 from finegrain.theory.tools.brief import brief
+from finegrain.theory.tools.files import inside
 
 # R m^2 beyond which descent is in single precision: double would take longer than the training that it predicts.
 LARGEST_DOUBLE = 16 * 32**2
@@ -181,11 +182,15 @@ def predict(
     clock = _Clock()
     mixture = fit(x, data.train_y, fine_to_coarse, config, progress=progress)
     clock.lap("fit")
-    predicted = _population(mixture, W0, A0, targets, config, folder and folder / "predicted", progress)
+    predicted = _population(
+        mixture, W0, A0, targets, config, folder and inside(folder, "predicted"), progress
+    )
     clock.lap("theory")
     if observed is None:
         images = (x, data.train_y, test_x, data.test_y)
-        observed = _trained(images, W0, A0, targets, config, device, folder and folder / "observed", progress)
+        observed = _trained(
+            images, W0, A0, targets, config, device, folder and inside(folder, "observed"), progress
+        )
         clock.lap("training")
     components = len(mixture.fine_map) // data.num_fine
     return Prediction(config, fine_to_coarse, targets, components, predicted, observed, clock.seconds)

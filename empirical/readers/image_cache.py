@@ -11,20 +11,21 @@ images are returned all the same, with a warning.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
+
+from finegrain.sims.run_folder import lock
 
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
 Decoded = tuple[Labelled, Labelled, tuple[str, ...]]
@@ -146,14 +147,10 @@ def _write(entry: Path, about: dict[str, Any], decoded: Decoded) -> None:
 @contextmanager
 def _locked(folder: Path, name: str) -> Iterator[None]:
     """Hold the lock of one entry; where the folder cannot be written there is nothing to hold it for."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / f".{name}.lock", "w")  # noqa: SIM115  (closed below)
-    except OSError:
-        yield
-        return
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock(folder / f".{name}.lock", f"cache {folder}", wait=True))
         yield
 
 

@@ -1,6 +1,6 @@
 """One step of the gallery: a figure, or a theorem's proof, computed unless its stored result is still current.
 
-    OUT/NAME.json    title, claim, numbers, seed, command, seconds, and a digest of its sources (inputs.py)
+    OUT/NAME.json    title, claim, numbers, seed, command, seconds; digests of its sources (inputs.py) and of it all
     OUT/NAME.pdf, OUT/NAME.png    their SHA-256 is in NAME.json: a picture of other numbers is drawn anew
     OUT/ledger/NAME.json    the ledger's row of theorem NAME, its proof run
 
@@ -56,6 +56,7 @@ def figure(name: str, folder: Path, seed: int, jobs: int = 1) -> tuple[Record, b
     record = json.loads(to_json(record))
     save(module.draw(record["numbers"]), folder, name)
     record["sha256"] = _pictures(name, folder)
+    record["digest"] = _digest(record)
     write_atomic(folder / f"{name}.json", to_json(record))
     return record, True
 
@@ -77,8 +78,16 @@ def proof(name: str, folder: Path) -> tuple[Record, bool]:
         "name": name,
         "made_from": made_from,
     }
+    row = json.loads(to_json(row))
+    row["digest"] = _digest(row)
     write_atomic(file, to_json(row))
     return row, True
+
+
+def _digest(record: Record) -> str:
+    """SHA-256 of all that a record holds beside it."""
+    rest = {key: value for key, value in record.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def current(file: Path, made_from: str) -> Record | None:
@@ -87,4 +96,5 @@ def current(file: Path, made_from: str) -> Record | None:
         record = json.loads(file.read_text())
     except (OSError, ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and record.get("made_from") == made_from else None
+    same = isinstance(record, dict) and record.get("made_from") == made_from
+    return record if same and record.get("digest") == _digest(record) else None

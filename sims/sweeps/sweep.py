@@ -1,7 +1,7 @@
 """Sweeps: many population flows, over processes or a cluster, that a kill cannot lose.
 
     OUT/runs/HASH/         the run folder of one point (finegrain.sims.run_folder), named by a hash of its settings
-    OUT/runs/HASH/rows.json    its rows of the table, written last: a point that has them is finished
+    OUT/runs/HASH/rows.json    its rows of the table and their digest, written last: a point that has them is finished
     OUT/sweep.csv          all rows in the order of the config: one a point and recorded time
     OUT/environment.json   Python, libraries, platform
 
@@ -13,6 +13,7 @@ then reads it: two sweeps on one folder, or a cluster that gives a lost worker's
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +28,7 @@ from finegrain.sims.run_folder import environment, hold, lock
 from finegrain.sims.sweeps.points import KEYS, KINDS, Point, Row, read_points
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.console import tracked
-from finegrain.theory.tools.files import writable_folder, write_atomic
+from finegrain.theory.tools.files import inside, writable_folder, write_atomic
 
 BACKENDS = ("loky", "dask")
 PATIENCE = 10  # seconds that a scheduler has to answer
@@ -69,7 +70,7 @@ def sweep(
     with hold(out, wait=True) as folder:
         folder = folder.resolve()
         write_atomic(folder / "environment.json", json.dumps(environment(), indent=1))
-    runs = folder / "runs"
+    runs = inside(folder, "runs")
     todo = [p for p in points if finished(p, runs) is None]
     try:
         failures = _compute(todo, runs, jobs, backend, scheduler, progress) if todo else {}
@@ -90,26 +91,35 @@ def finished(point: Point, runs: Path) -> list[Row] | None:
     """The rows of a finished point, None for any other; raises ValueError if they are not what was written."""
     file = runs / point.name / "rows.json"
     try:
-        rows = json.loads(file.read_text())
+        stored = json.loads(file.read_text())
+        rows = stored["rows"]
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError("need a list of rows")
+        if stored["sha256"] != _digest(point, rows):
+            raise ValueError("its digest is not that of its rows")
     except FileNotFoundError:
         return None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(
             f"{file} is damaged ({error}); delete it, and its point is read back or computed"
         ) from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(
-            f"{file} is damaged (need a list of rows); delete it, and its point is read back or computed"
-        )
     return rows
+
+
+def _digest(point: Point, rows: list[Row]) -> str:
+    """SHA-256 of a point's name and its rows."""
+    return hashlib.sha256(json.dumps([point.name, rows], sort_keys=True).encode()).hexdigest()
 
 
 def finish(point: Point, runs: Path) -> None:
     """Compute one point, or read on where it was left; its rows are on disk when this returns."""
-    folder = writable_folder(runs / point.name)
+    folder = writable_folder(inside(runs, point.name))
     with lock(folder / ".point.lock", f"point {folder}", wait=True), threadpool_limits(1):
         if finished(point, runs) is None:
-            write_atomic(folder / "rows.json", json.dumps(point.rows(folder), indent=1))
+            rows = json.loads(json.dumps(point.rows(folder)))
+            write_atomic(
+                folder / "rows.json", json.dumps({"sha256": _digest(point, rows), "rows": rows}, indent=1)
+            )
 
 
 def read_table(path: Path | str) -> list[Row]:

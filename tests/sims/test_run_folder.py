@@ -199,3 +199,84 @@ def test_a_checkpoint_without_its_header_is_named_with_the_cure(tmp_path, header
 def test_the_command_that_is_recorded_can_be_typed(program, started, monkeypatch):
     monkeypatch.setattr(sys, "argv", [program, "predict", "--data", "digits"])
     assert environment()["command"] == started
+
+
+def written(folder, config, values=(0.625, 0.5, 0.25)):
+    with RunFolder(folder, config) as run:
+        for i, value in enumerate(values):
+            run.write(i, {"W": np.full(4, value), "V": np.arange(4.0)}, {"test.accuracy": value})
+    return folder / "checkpoints"
+
+
+def reread(folder, config):
+    with RunFolder(folder, config) as run:
+        return [run.read(i) for i in range(run.completed)], run.metrics
+
+
+@pytest.mark.parametrize("change", [
+    (b"0.25", b"0.75"),  # a digit of the metrics
+    (b"test.accuracy", b"text.accuracy"),
+    (b'"W":', b'"X":'),  # the name of an array
+    (np.full(4, 0.25).tobytes()[:8], np.full(1, 0.125).tobytes()),  # a number in an array
+])  # fmt: skip
+def test_whatever_changes_in_a_checkpoint_is_found(tmp_path, change):
+    file = written(tmp_path, {"seed": 1}) / "00002.safetensors"
+    assert change[0] in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(*change))
+    with pytest.raises(ValueError, match=r"checkpoint .*00002\.safetensors is damaged .*; delete it and"):
+        reread(tmp_path, {"seed": 1})
+
+
+def test_a_checkpoint_of_another_run_or_another_place_is_refused(tmp_path):
+    mine, theirs = written(tmp_path / "a", {"seed": 1}), written(tmp_path / "b", {"seed": 2})
+    for source in (theirs / "00001.safetensors", mine / "00000.safetensors"):
+        good = (mine / "00001.safetensors").read_bytes()
+        (mine / "00001.safetensors").write_bytes(source.read_bytes())
+        with pytest.raises(
+            ValueError, match=r"00001\.safetensors is damaged .*not what was written as checkpoint 1"
+        ):
+            reread(tmp_path / "a", {"seed": 1})
+        (mine / "00001.safetensors").write_bytes(good)
+    assert len(reread(tmp_path / "a", {"seed": 1})[0]) == 3
+
+
+@pytest.mark.parametrize("name", [".lock", "checkpoints"])
+def test_a_link_in_a_run_folder_is_not_followed(tmp_path, name):
+    (tmp_path / "run").mkdir()
+    target = tmp_path / "mine"
+    target.write_text("three years") if name == ".lock" else target.mkdir()
+    (tmp_path / "run" / name).symlink_to(target)
+    with pytest.raises(OSError, match=rf"run/{re.escape(name)} is a link, which is not followed"):
+        written(tmp_path / "run", {})
+    assert target.read_text() == "three years" if name == ".lock" else not list(target.iterdir())
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_lock_that_is_no_plain_file_is_refused_and_not_waited_for(tmp_path, make):
+    make(tmp_path / ".lock")
+    with pytest.raises(OSError):
+        RunFolder(tmp_path, {})
+
+
+def test_a_link_in_the_place_of_a_file_to_be_written_is_replaced(tmp_path):
+    (tmp_path / "mine").write_text("three years")
+    (tmp_path / "run").mkdir()
+    for name in ("config.json", "metrics.jsonl", f".config.json.{os.getpid()}.part"):
+        (tmp_path / "run" / name).symlink_to(tmp_path / "mine")
+    (tmp_path / "run" / "config.json").unlink()
+    written(tmp_path / "run", {"seed": 1})
+    assert (tmp_path / "mine").read_text() == "three years"
+    assert not (tmp_path / "run" / "metrics.jsonl").is_symlink()
+
+
+@pytest.mark.parametrize("now", [{"OMP_NUM_THREADS": "3"}, {}])
+def test_other_inputs_with_another_number_of_threads_are_explained_by_it(tmp_path, monkeypatch, now):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    written(tmp_path, {"inputs": digest(np.ones(2)), "width": 3})
+    monkeypatch.setenv("OMP_NUM_THREADS", now.get("OMP_NUM_THREADS", "1"))
+    with pytest.raises(ValueError, match=r"another config \(inputs differs") as error:
+        RunFolder(tmp_path, {"inputs": digest(np.zeros(2)), "width": 3})
+    assert ("computed with threads = 1 of" in str(error.value)) == bool(now)
+    with pytest.raises(ValueError, match="width: stored 3, asked 4") as error:
+        RunFolder(tmp_path, {"inputs": digest(np.zeros(2)), "width": 4})
+    assert "threads" not in str(error.value)

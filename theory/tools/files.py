@@ -19,7 +19,9 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     content = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)
+        # A new file: one that is there, or a link in its place, would be written through.
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -62,6 +64,27 @@ def writable_file(path: Path | str) -> Path:
     if file.is_dir():
         raise OSError(errno.EISDIR, f"output file {file} is a folder; name a file")
     return file
+
+
+def inside(folder: Path, *names: str) -> Path:
+    """The place below a folder that these names lead to; no name has a separator, and nothing on the way is a link.
+
+    What is written there stays in the folder, wherever the folder came from.
+
+    Raises:
+        ValueError: a name that is none of a file.
+        OSError: a link.
+    """
+    place = folder
+    for name in names:
+        if name in ("", ".", "..") or "/" in name or os.sep in name or "\0" in name:
+            raise ValueError(f"a name in {folder} must be one of a file, without separators, got {name!r}")
+        place = place / name
+        if place.is_symlink():
+            raise OSError(
+                errno.ELOOP, f"{place} is a link, which is not followed: delete it, or name another folder"
+            )
+    return place
 
 
 def to_json(value: Any) -> str:

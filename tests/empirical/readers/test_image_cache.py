@@ -1,5 +1,6 @@
 """Decoded once, then mapped; a damaged entry is decoded anew; an error or a kill leaves nothing half written."""
 
+import fcntl
 import multiprocessing
 import os
 import time
@@ -66,7 +67,7 @@ def test_the_folder_is_made_with_those_above_it(tmp_path, source):
 def test_a_whole_entry_is_read_without_its_lock(tmp_path, source, monkeypatch):
     """Another process may hold it, to write the entry anew."""
     cached(tmp_path / "cache", "images", source, decoded)
-    monkeypatch.setattr(image_cache.fcntl, "flock", lambda *_: pytest.fail("asked for the lock"))
+    monkeypatch.setattr(fcntl, "flock", lambda *_: pytest.fail("asked for the lock"))
     assert same(cached(tmp_path / "cache", "images", source, decoded), decoded())
 
 
@@ -75,10 +76,10 @@ def test_entries_do_not_wait_for_each_other(tmp_path, source, monkeypatch):
         cached(tmp_path / "cache", "cifar10", source, decoded)
         return decoded()
 
-    def at_once(file, operation, flock=image_cache.fcntl.flock):
-        flock(file, operation | image_cache.fcntl.LOCK_NB)
+    def at_once(file, operation, flock=fcntl.flock):
+        flock(file, operation | fcntl.LOCK_NB)
 
-    monkeypatch.setattr(image_cache.fcntl, "flock", at_once)
+    monkeypatch.setattr(fcntl, "flock", at_once)
     assert same(cached(tmp_path / "cache", "images", source, decode), decoded())
 
 

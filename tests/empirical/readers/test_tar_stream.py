@@ -1,4 +1,4 @@
-"""Tars: what tarfile has written is read, and no damage, claim or bomb gives a shorter archive or costs more than it is."""
+"""Tars are read as tarfile has written them; no damage shortens one, and no claim or bomb costs more than it is."""
 
 import gzip
 import io

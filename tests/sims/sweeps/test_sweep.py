@@ -141,9 +141,75 @@ def test_a_point_that_another_process_computes_is_waited_for_and_read(tmp_path):
         thread.start()
         thread.join(0.2)
         assert thread.is_alive()
-        (folder / "rows.json").write_text(json.dumps([{"theirs": 1}]))
+        theirs = {"rows": [{"theirs": 1}], "sha256": sweep_module._digest(point, [{"theirs": 1}])}
+        (folder / "rows.json").write_text(json.dumps(theirs))
     thread.join(30)
     assert finished(point, tmp_path) == [{"theirs": 1}]
+
+
+def finished_sweep(folder):
+    sweep(QUICK, folder)
+    (rows,) = folder.glob("runs/*/rows.json")
+    return rows
+
+
+@pytest.mark.parametrize("change", [
+    lambda text: re.sub(r'("population_loss": 0\.\d)(\d)', lambda m: m[1] + str(9 - int(m[2])), text, count=1),
+    lambda text: text.replace('"eps": ', '"eps": 1', 1),
+    lambda text: text.replace('"rows": [', '"rows": [{"run": "x"},', 1),
+    lambda text: json.dumps(json.loads(text)["rows"]),
+    lambda text: json.dumps(json.loads(text) | {"sha256": "0" * 64}),
+    lambda text: json.dumps({"rows": json.loads(text)["rows"]}),
+    lambda text: "[" * 60_000,
+])  # fmt: skip
+def test_rows_that_have_changed_are_refused_by_their_file(tmp_path, change):
+    rows = finished_sweep(tmp_path)
+    good = rows.read_text()
+    rows.write_text(change(good))
+    assert rows.read_text() != good
+    with pytest.raises(ValueError, match=r"rows\.json is damaged .*; delete it, and its point"):
+        sweep(QUICK, tmp_path)
+    rows.unlink()
+    sweep(QUICK, tmp_path)
+    assert rows.read_text() == good
+
+
+def test_rows_of_another_point_are_refused(tmp_path):
+    mine, other = finished_sweep(tmp_path / "a"), tmp_path / "b"
+    sweep({**QUICK, "seed": 5}, other)
+    (theirs,) = other.glob("runs/*/rows.json")
+    mine.write_text(theirs.read_text())
+    with pytest.raises(ValueError, match="its digest is not that of its rows"):
+        sweep(QUICK, tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "name", [".lock", "runs", "runs/POINT", "runs/POINT/.point.lock", "runs/POINT/checkpoints"]
+)
+def test_nothing_outside_of_the_folder_is_written_through_a_link(tmp_path, name):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "thesis").write_text("three years")
+    (point,) = read_points(QUICK)
+    link = tmp_path / "out" / name.replace("POINT", point.name)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "elsewhere" / ("thesis" if name.endswith("lock") else ""))
+    with pytest.raises((OSError, RuntimeError), match="is a link, which is not followed"):
+        sweep(QUICK, tmp_path / "out")
+    assert (tmp_path / "elsewhere" / "thesis").read_text() == "three years"
+    assert [file.name for file in (tmp_path / "elsewhere").iterdir()] == ["thesis"]
+
+
+@pytest.mark.parametrize(("column", "value"), [
+    ("subclasses", "two"), ("eps", ""), ("time", "late"), ("separation", "1;5"), ("seed", "0x1"),
+])  # fmt: skip
+def test_a_table_with_a_word_for_a_number_is_refused_by_column_and_row(tmp_path, column, value):
+    table = sweep(QUICK, tmp_path)
+    table[1][column] = value
+    sweep_module._write_table(tmp_path / "sweep.csv", table)
+    with pytest.raises(
+        ValueError, match=rf"sweep\.csv must hold numbers in column '{column}', got '{value}' in row 2"
+    ):
+        read_table(tmp_path / "sweep.csv")
 
 
 def test_two_sweeps_on_one_folder_share_the_work(tmp_path, monkeypatch):

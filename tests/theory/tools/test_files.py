@@ -89,3 +89,24 @@ def test_a_disk_that_takes_no_removal_either_does_not_hide_why(tmp_path, monkeyp
     monkeypatch.setattr(files.Path, "unlink", readonly)
     with pytest.raises(OSError, match=r"could not write .*result\.json: Read-only file system"):
         write_atomic(tmp_path / "result.json", "new")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc", "../a", "a\0b"])
+def test_a_name_inside_a_folder_has_no_separators(tmp_path, name):
+    with pytest.raises(ValueError, match="must be one of a file, without separators, got"):
+        files.inside(tmp_path, name)
+
+
+def test_a_place_inside_a_folder_is_behind_no_link(tmp_path):
+    assert files.inside(tmp_path, "a", "b [c]") == tmp_path / "a" / "b [c]"
+    (tmp_path / "a").symlink_to("/tmp")
+    with pytest.raises(
+        OSError, match="a is a link, which is not followed: delete it, or name another folder"
+    ):
+        files.inside(tmp_path, "a", "b")
+
+
+def test_an_output_file_that_is_a_folder_is_refused_before_the_work(tmp_path):
+    assert files.writable_file(tmp_path / "new" / "x.json").parent.is_dir()
+    with pytest.raises(OSError, match="is a folder; name a file"):
+        files.writable_file(tmp_path)
