@@ -2,11 +2,12 @@
 
     python benchmarks/kills.py --kills 50 --seed 0
 
-Each program first runs unbroken. Then it is started in an empty folder, killed with its workers after a random part of
-that time, and started again in the same folder until it ends; its result must equal the unbroken one, and no half
-written file may be left. Folders are begun anew until the number of kills is reached. A kill is counted by what it
-leaves: before the first checkpoint, between two, after the last; and, among them, amid a write, if there is a file
-that was not yet renamed into its place. Prints a Markdown table; exit status 1 if any result differed.
+Each program first runs unbroken. Then it is started in an empty folder, killed without its workers after a random part
+of that time, and started again in the same folder until it ends; its result must equal the unbroken one, no half
+written file may be left, and PATIENCE after a kill no worker. Folders are begun anew until the number of kills is
+reached. A kill is counted by what it leaves: before the first checkpoint, between two, after the last; and, among them,
+amid a write, if there is a file that was not yet renamed into its place. Prints a Markdown table; exit status 1 if any
+result differed, or a file or process was left.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -50,7 +52,8 @@ FIGURES = (
     "active_sets",
     "lorentz",
 )
-TIMINGS = ("seconds", "images_per_second", "measure_seconds", "environment")
+TIMINGS = ("seconds", "images_per_second", "measure_seconds", "environment", "digest")
+PATIENCE = 10  # seconds
 
 
 class Program(NamedTuple):
@@ -120,6 +123,7 @@ class Outcome(NamedTuple):
     runs: int
     different: int
     left: int
+    orphans: int
     seconds: float
 
 
@@ -135,7 +139,7 @@ def write_inputs(folder: Path) -> None:
 
 
 def start(program: Program, inputs: Path, out: Path) -> subprocess.Popen[bytes]:
-    """The program in a process group of its own, so that a kill takes its workers too; its caches are in `out`."""
+    """The program in a session of its own, by which its workers are found; its caches are in `out`."""
     command = [
         sys.executable,
         "-m",
@@ -164,16 +168,33 @@ def finish(process: subprocess.Popen[bytes]) -> None:
         )
 
 
-def killed(process: subprocess.Popen[bytes], after: float) -> bool:
-    """Kill the group unless the program has ended before; whether it was killed."""
+def killed(process: subprocess.Popen[bytes], after: float) -> int | None:
+    """Kill the program unless it has ended before: the workers it left alive, or None if it was not killed."""
     try:
         process.wait(after)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return True
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + PATIENCE
+        while (orphans := alive(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for orphan in orphans:
+            with suppress(ProcessLookupError):
+                os.kill(orphan, signal.SIGKILL)
+        process.stderr.close()  # type: ignore[union-attr]
+        return len(orphans)
     finish(process)
-    return False
+    return None
+
+
+def alive(session: int) -> list[int]:
+    """Processes of a session that have not ended."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state, _, _, of = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+            found += [int(entry.name)] if int(of) == session and state != "Z" else []
+    return found
 
 
 def parts(out: Path) -> set[Path]:
@@ -204,22 +225,25 @@ def attempt(program: Program, folder: Path, kills: int, rng: random.Random) -> O
     finish(start(program, inputs, unbroken))
     whole, expected = time.perf_counter() - began, digest(program, unbroken)
     last = len(list(unbroken.glob(program.checkpoints)))
-    fell, done, runs, different, left = Counter[str](), 0, 0, 0, 0
+    fell, done, runs, different, left, orphans = Counter[str](), 0, 0, 0, 0, 0
     while done < kills:
         runs += 1
         out, before = folder / f"run{runs}", set[Path]()
-        while done < kills and killed(start(program, inputs, out), rng.uniform(0, whole)):
-            done += 1
+        while done < kills:
+            alone = killed(start(program, inputs, out), rng.uniform(0, whole))
+            if alone is None:
+                break
+            done, orphans = done + 1, orphans + alone
             fell.update(where(program, out, last, before))
             before = parts(out)
         finish(start(program, inputs, out))  # of a finished run: reads it back
         different += digest(program, out) != expected
         left += len(parts(out))
-    return Outcome(whole, last, done, fell, runs, different, left, time.perf_counter() - began)
+    return Outcome(whole, last, done, fell, runs, different, left, orphans, time.perf_counter() - began)
 
 
 HEAD = ("program", "unbroken, s", "checkpoints", "kills", "before the first", "between", "after the last")
-HEAD += ("amid a write", "runs finished", "results that differ", "files left", "s")
+HEAD += ("amid a write", "runs finished", "results that differ", "files left", "orphans", "s")
 
 
 def row(name: str, found: Outcome) -> str:
@@ -230,7 +254,7 @@ def row(name: str, found: Outcome) -> str:
         found.kills,
         *(found.fell[k] for k in HEAD[4:8]),
     ]
-    cells += [found.runs, found.different, found.left, f"{found.seconds:.0f}"]
+    cells += [found.runs, found.different, found.left, found.orphans, f"{found.seconds:.0f}"]
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
@@ -248,7 +272,7 @@ def main() -> int:
         with TemporaryDirectory() as folder:
             rng = random.Random(f"{options.seed} {program.name}")
             found = attempt(program, Path(folder), options.kills, rng)
-        bad += found.different + found.left
+        bad += found.different + found.left + found.orphans
         print(row(program.name, found), flush=True)
     return int(bad > 0)
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from finegrain.sims.workers import end_with
 from finegrain.theory.jackknife import GroupedMoments
 from finegrain.theory.moments import MomentsAccumulator
 
@@ -27,6 +28,12 @@ def join() -> tuple[int, int]:
     first and wait for each other without end.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        # Torchrun's agent is the parent: killed, it could not stop us.
+        end_with(os.getppid())
+        if os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]:
+            # All on this machine: what they say to each other stays on it.
+            for library in ("GLOO", "NCCL"):
+                os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
         # Each device has its own way: accumulators travel through main memory, gradients from GPU to GPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         atexit.register(_leave)

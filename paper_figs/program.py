@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from finegrain.theory.tools.console import program, say, tracked
+from finegrain.theory.tools.console import keeps, program, say, tracked
 from finegrain.theory.tools.files import inside
 
 EXAMPLES = """
@@ -46,6 +46,7 @@ def main(
     if jobs == 0:
         raise ValueError("--jobs must be a number of processes, or -1 for one a core, got 0")
     steps = [(name, False) for name in chosen] + [(name, True) for name in PROOFS if name in chosen]
+    keeps(f"finished figures are kept in {out}, and the same command goes on from there")
     with hold(out) as folder, hold(inside(out, "ledger")):
         made = _make(steps, folder, seed, jobs)
         figures, ledger = ([made[step] for step in steps if step[1] is proof] for proof in (False, True))
@@ -79,9 +80,12 @@ def _make(steps: Steps, folder: Path, seed: int, jobs: int) -> dict[tuple[str, b
     """Every step's record; steps run side by side, one process each, unless there is only one to run."""
     import joblib
 
+    from finegrain.sims import workers
+
     alone = len(steps) == 1 or jobs == 1
-    work = (joblib.delayed(_step)(step, folder, seed, jobs if alone else 1) for step in steps)
-    results = joblib.Parallel(n_jobs=1 if alone else jobs, return_as="generator_unordered")(work)
+    work = (workers.delayed(_step)(step, folder, seed, jobs if alone else 1) for step in steps)
+    parallel = joblib.Parallel(n_jobs=1 if alone else jobs, return_as="generator_unordered")
+    results = workers.results(parallel, work)
     made = {}
     for step, record, computed in tracked(results, "figures and proofs", total=len(steps), show=not alone):
         made[step] = record

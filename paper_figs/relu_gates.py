@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 
+from finegrain.sims import workers
 from finegrain.sims.plotting import PAGE, PALETTE, paper_style
 from finegrain.sims.theorems import relu_gates as observed
 from finegrain.theory.mixture import Mixture
@@ -23,12 +23,13 @@ def compute(jobs: int, seed: int) -> dict[str, Any]:
     for S in (1, 2, 3):
         mixture = Mixture.orthonormal(2, S)
         tasks = [
-            delayed(observed.train)(mixture, float(e), seed, width=WIDTH, records=1, rtol=RTOL) for e in eps
+            workers.delayed(observed.train)(mixture, float(e), seed, width=WIDTH, records=1, rtol=RTOL)
+            for e in eps
         ]
-        found = Parallel(n_jobs=jobs)(tasks)
+        networks = workers.in_order(jobs, tasks)
         shares[f"S = {S}"] = {
-            "observed": [float(o.follows_rule.mean()) for o in found],
-            "guaranteed": [float(o.guaranteed.mean()) for o in found],
+            "observed": [float(o.follows_rule.mean()) for o in networks],
+            "guaranteed": [float(o.guaranteed.mean()) for o in networks],
         }
     times = np.linspace(1, 20, 9)
     decay = []

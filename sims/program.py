@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from finegrain.theory.tools.console import console, replaces, say, tracked
+from finegrain.theory.tools.console import console, keeps, replaces, say, tracked
 from finegrain.theory.tools.files import to_json, writable_file, writable_folder, write_atomic
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def run_sweep(
     """Run every point that is not finished yet and write one table, OUT/sweep.csv."""
     from finegrain.sims.sweeps.sweep import sweep
 
+    keeps(f"finished points are kept in {out}, and the same command goes on from there")
     table = sweep(config, out, jobs=jobs, backend=backend, scheduler=scheduler, progress=True)
     say(f"{len(table)} rows written to {out / 'sweep.csv'}")
 

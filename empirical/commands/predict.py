@@ -10,7 +10,7 @@ from rich.table import Table
 
 from finegrain.empirical.commands.options import options
 from finegrain.empirical.prediction.config import Config
-from finegrain.theory.tools.console import cell, console, say
+from finegrain.theory.tools.console import cell, console, keeps, say
 
 if TYPE_CHECKING:
     from finegrain.empirical.prediction.predict import Prediction
@@ -61,6 +61,7 @@ def predict(
     from finegrain.theory.tools.files import to_json, write_atomic
 
     with hold(out or Path("runs") / f"predict-{data.replace(':', '-').replace('/', '-')}") as folder:
+        keeps(f"recorded steps are kept in {folder}, and the same command goes on from there")
         images = load(data, root, cache=cache or default_folder(), progress=True)
         result = predict.predict(images, config, device=device, folder=folder, progress=True)
         console.print(_table(result, data))

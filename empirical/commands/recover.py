@@ -11,7 +11,7 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from finegrain.theory.tools.console import cell, console, replaces, say
+from finegrain.theory.tools.console import cell, console, keeps, replaces, say
 from finegrain.theory.tools.files import inside, to_json, writable_file, writable_folder, write_atomic
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def recover(
     write, file = report.whole, "recovery.json"
     if glance:
         write, file = partial(report.glance, images=images or report.BESIDE), "glance.json"
+    keeps(f"what was trained and recovered is kept in {out}, and the same command goes on from there")
     reports, diverged = [], []
     for name, recipe in runs:
         if untrained := _untrained(recipe, out / name):

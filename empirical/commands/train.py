@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from finegrain.theory.tools.console import say
+from finegrain.theory.tools.console import keeps, say
 
 EXAMPLES = """
 Examples:\n
@@ -55,6 +55,7 @@ def train(
     runs = read_recipes(recipes)
     writable_folder(out)  # refused before the images are read
     images = load(data, root, cache=default_folder(), progress=True)
+    keeps(f"checkpoints are kept in {out}, and the same command goes on from there")
     diverged = []
     for i, (name, recipe) in enumerate(runs, 1):
         say(f"[{i}/{len(runs)}] {name}")

@@ -16,6 +16,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 import joblib
 from threadpoolctl import threadpool_limits
 
+from finegrain.sims import workers
 from finegrain.sims.run_folder import environment, hold, lock
 from finegrain.sims.sweeps.points import KEYS, KINDS, Point, Row, read_points
 from finegrain.theory.tools import checks
@@ -152,7 +154,7 @@ def _compute(
 ) -> dict[Point, str]:
     """Finish the points in parallel; a flow that fails is returned with its message and stops no other."""
     with _workers(backend, jobs, scheduler) as parallel:
-        outcomes = parallel(joblib.delayed(_attempt)(point, runs) for point in todo)
+        outcomes = workers.results(parallel, (workers.delayed(_attempt)(point, runs) for point in todo))
         bar = tracked(outcomes, "sweep", total=len(todo), show=progress)
         failures = {point: message for point, message in bar if message is not None}
     return {point: failures[point] for point in todo if point in failures}
@@ -195,6 +197,7 @@ def _dask_client(jobs: int, scheduler: str | None) -> Iterator[Any]:
             ) as cluster,
             distributed.Client(cluster) as client,
         ):
+            client.run(workers.end_with, os.getpid())
             yield client
         return
     try:
