@@ -1,6 +1,7 @@
 """python -m benchmarks.fuzz: every reader on damaged inputs; a stated error is right, everything else a failure.
 
-Each reader must raise ValueError or OSError with a message that names the input, or read it. Failures are any other
+Each reader must raise ValueError or OSError with a message that names the input, or MemoryError with the bytes needed
+and allowed, or read it. Failures are any other
 exception or warning, more than MEMORY bytes or CPU_SECONDS for one input, code run, a process or socket, and a file
 opened outside the folder that the input lies in. Input i of a reader depends on the seed, the reader and i alone.
 """
@@ -102,7 +103,9 @@ def _outcome(target: Target, folder: Path, watch: Watch) -> tuple[str, str]:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
-        outcome = "failed", traceback.format_exc()
+        # Of more memory than is allowed it must say how much, before it asks for it.
+        stated = isinstance(error, MemoryError) and re.search(r"input.* needs .*, allowed are ", str(error))
+        outcome = ("refused", str(error)) if stated else ("failed", traceback.format_exc())
     finally:
         watch.armed = False
     return ("failed", "; ".join(watch.seen)) if watch.seen else outcome

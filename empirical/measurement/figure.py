@@ -78,7 +78,8 @@ def _spectrum(axes: Axes, m: Measurement) -> None:
         if shown.size:
             axes.plot(np.arange(1, shown.size + 1), shown, style, label=label)
     axes.set(xscale="log", yscale="log", xlabel="principal axis", ylabel="variance")
-    axes.legend(loc="best")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="best")
 
 
 def _accuracies(axes: Axes, m: Measurement) -> None:

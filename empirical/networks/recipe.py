@@ -119,6 +119,10 @@ class Recipe:
         }
         for name, allowed in choices.items():
             checks.one_of(name, getattr(self, name), allowed)
+        if self.sizes and self.network == "mlp":
+            raise ValueError(
+                f"sizes must be empty for an mlp, which has weights for each pixel, got {self.sizes}"
+            )
         for epoch, pixels in self.sizes:
             checks.integer("sizes: epoch", epoch, 0)
             checks.integer("sizes: pixels", pixels, 8)

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from finegrain.empirical.readers.array_files import DEFLATED
 from finegrain.theory.tools import memory
 
 MAX_BYTES = 4 << 30  # larger arrays are refused: a data set is held in memory
@@ -55,6 +56,9 @@ def _parse(path: Path, file: io.BufferedIOBase, axes: int) -> NDArray[np.uint8]:
         raise ValueError(
             f"{path} must hold 1 to {MAX_BYTES} bytes of data, its header claims {size}, shape {shape}"
         )
+    most = DEFLATED * path.stat().st_size if path.suffix == ".gz" else path.stat().st_size
+    if size > most:
+        raise ValueError(f"{path} is truncated: its data of shape {shape} needs {size} bytes, got at most {most}")
     memory.require(f"{path}", size)
     data = _exactly(path, file, size, f"data of shape {shape}")
     if file.read(1):

@@ -30,6 +30,12 @@ def test_sizes_hold_from_their_epoch_on():
     assert Recipe(sizes=((2, 24),)).pixels(1, 28) == 28
 
 
+def test_an_mlp_has_one_size_of_image():
+    """Else it would end in the epoch in which the size changes."""
+    with pytest.raises(ValueError, match="sizes must be empty for an mlp, which has weights for each pixel"):
+        Recipe(network="mlp", sizes=((2, 24),))
+
+
 def test_a_file_gives_every_combination(tmp_path):
     file = tmp_path / "grid.toml"
     file.write_text('grid = {map = ["mod", "random:1"], seed = [0, 1]}\n[recipe]\nwidth = 8\n')
