@@ -83,9 +83,8 @@ def _make(steps: Steps, folder: Path, seed: int, jobs: int) -> dict[tuple[str, b
     from finegrain.sims import workers
 
     alone = len(steps) == 1 or jobs == 1
-    work = (workers.delayed(_step)(step, folder, seed, jobs if alone else 1) for step in steps)
-    parallel = joblib.Parallel(n_jobs=1 if alone else jobs, return_as="generator_unordered")
-    results = workers.results(parallel, work)
+    work = (joblib.delayed(_step)(step, folder, seed, jobs if alone else 1) for step in steps)
+    results = workers.results(workers.parallel(1 if alone else jobs, "generator_unordered"), work)
     made = {}
     for step, record, computed in tracked(results, "figures and proofs", total=len(steps), show=not alone):
         made[step] = record

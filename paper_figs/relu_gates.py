@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from joblib import delayed
 from matplotlib.figure import Figure
 
 from finegrain.sims import workers
@@ -23,8 +24,7 @@ def compute(jobs: int, seed: int) -> dict[str, Any]:
     for S in (1, 2, 3):
         mixture = Mixture.orthonormal(2, S)
         tasks = [
-            workers.delayed(observed.train)(mixture, float(e), seed, width=WIDTH, records=1, rtol=RTOL)
-            for e in eps
+            delayed(observed.train)(mixture, float(e), seed, width=WIDTH, records=1, rtol=RTOL) for e in eps
         ]
         networks = workers.in_order(jobs, tasks)
         shares[f"S = {S}"] = {

@@ -1,7 +1,7 @@
 """Work shared out to processes that end with the program that started them, however it ends.
 
 A program that is told to stop (Ctrl-C, SIGTERM, a closed terminal) stops its workers. One that is killed cannot: each
-worker looks for its parent twice a second, and ends when it is gone.
+worker looks for its parent twice a second from its first moment on, and ends when it is gone.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 import joblib
@@ -34,27 +33,23 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
-@dataclass(frozen=True)
-class _Guarded:
-    """A function whose process ends with the one that made it."""
-
-    function: Callable[..., Any]
-    parent: int
-
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        end_with(self.parent)
-        return self.function(*arguments, **keywords)
+def _begin(parent: int) -> None:
+    """What a worker does first; the program may have been killed while it started."""
+    if os.getppid() != parent:
+        os._exit(1)
+    end_with(parent)
 
 
-def delayed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """joblib's `delayed`, for workers that end with this process."""
-    return joblib.delayed(_Guarded(function, os.getpid()))
+def parallel(jobs: int, return_as: str = "generator") -> joblib.Parallel:
+    """joblib's Parallel of so many processes, -1 for one a core, which end with this one."""
+    begun = {"initializer": _begin, "initargs": (os.getpid(),)}
+    return joblib.Parallel(n_jobs=jobs, backend="loky", return_as=return_as, **begun)
 
 
-def results(parallel: joblib.Parallel, tasks: Iterable[Any]) -> Iterator[Any]:
+def results(shared: joblib.Parallel, tasks: Iterable[Any]) -> Iterator[Any]:
     """The results of delayed tasks as a Parallel that returns a generator gives them; an error stops its workers."""
     try:
-        with closing(parallel(tasks)) as found:
+        with closing(shared(tasks)) as found:
             yield from found
     except BaseException:
         _stop()
@@ -63,7 +58,7 @@ def results(parallel: joblib.Parallel, tasks: Iterable[Any]) -> Iterator[Any]:
 
 def in_order(jobs: int, tasks: Iterable[Any]) -> list[Any]:
     """The results of delayed tasks, in their order, by so many processes; -1 for one a core."""
-    return list(results(joblib.Parallel(n_jobs=jobs, return_as="generator"), tasks))
+    return list(results(parallel(jobs), tasks))
 
 
 def _stop() -> None:

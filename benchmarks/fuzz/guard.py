@@ -37,7 +37,8 @@ WRITES |= {
     "shutil.unpack_archive": ((1, None),),
 }
 READABLE = tuple(
-    os.path.realpath(p) for p in {sys.prefix, sys.base_prefix, "/usr", "/proc", "/sys/fs/cgroup", "/etc/localtime"}
+    os.path.realpath(p)
+    for p in {sys.prefix, sys.base_prefix, "/usr", "/proc", "/sys/fs/cgroup", "/etc/localtime"}
 )
 
 

@@ -58,7 +58,9 @@ def _parse(path: Path, file: io.BufferedIOBase, axes: int) -> NDArray[np.uint8]:
         )
     most = DEFLATED * path.stat().st_size if path.suffix == ".gz" else path.stat().st_size
     if size > most:
-        raise ValueError(f"{path} is truncated: its data of shape {shape} needs {size} bytes, got at most {most}")
+        raise ValueError(
+            f"{path} is truncated: its data of shape {shape} needs {size} bytes, got at most {most}"
+        )
     memory.require(f"{path}", size)
     data = _exactly(path, file, size, f"data of shape {shape}")
     if file.read(1):

@@ -154,7 +154,7 @@ def _compute(
 ) -> dict[Point, str]:
     """Finish the points in parallel; a flow that fails is returned with its message and stops no other."""
     with _workers(backend, jobs, scheduler) as parallel:
-        outcomes = workers.results(parallel, (workers.delayed(_attempt)(point, runs) for point in todo))
+        outcomes = workers.results(parallel, (joblib.delayed(_attempt)(point, runs) for point in todo))
         bar = tracked(outcomes, "sweep", total=len(todo), show=progress)
         failures = {point: message for point, message in bar if message is not None}
     return {point: failures[point] for point in todo if point in failures}
@@ -173,7 +173,7 @@ def _attempt(point: Point, runs: Path) -> tuple[Point, str | None]:
 def _workers(backend: str, jobs: int, scheduler: str | None) -> Iterator[joblib.Parallel]:
     """A joblib.Parallel that yields results as they come."""
     if backend == "loky":
-        yield joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered")
+        yield workers.parallel(jobs, "generator_unordered")
         return
     with (
         _dask_client(jobs, scheduler) as client,

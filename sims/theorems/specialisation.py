@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from joblib import Parallel
+from joblib import delayed
 
 from finegrain.sims import plain, workers
 from finegrain.sims.initial_weights import balanced, served
@@ -79,11 +79,11 @@ def measure(
     top = specialisation.largest_eps(energies, tolerance)
     eps = np.logspace(np.log10(top), np.log10(top) - decades, points)
     tasks = [
-        workers.delayed(final_separation)(subclasses, width, float(e), first_seed + s, activation=activation)
+        delayed(final_separation)(subclasses, width, float(e), first_seed + s, activation=activation)
         for s in range(seeds)
         for e in eps
     ]
-    results = workers.results(Parallel(n_jobs=jobs, return_as="generator"), tasks)
+    results = workers.results(workers.parallel(jobs), tasks)
     found = list(tracked(results, f"specialisation, S = {subclasses}", total=len(tasks), show=progress))
     predicted = np.array([specialisation.predict_end(energies, e) for e in eps])
     return Slope(subclasses, eps, np.array(found).reshape(seeds, points), predicted)

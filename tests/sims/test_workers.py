@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from joblib import delayed
 from programs import ROOT
 
 from finegrain.sims import workers
@@ -24,8 +25,7 @@ def work(folder, i):
     time.sleep(60)
 
 def main():
-    parallel = joblib.Parallel(n_jobs=2, return_as="generator")
-    list(workers.results(parallel, [workers.delayed(work)(sys.argv[1], i) for i in range(2)]))
+    workers.in_order(2, [joblib.delayed(work)(sys.argv[1], i) for i in range(2)])
 
 if __name__ == "__main__":
     console.run(main)
@@ -43,6 +43,24 @@ if __name__ == "__main__":
         open(f"{sys.argv[1]}/{number}", "w").close()
     time.sleep(60)
 """
+
+
+# The same, killed while its workers start: by itself, in the first moment of each.
+EARLY = PROGRAM.replace(
+    "if __name__",
+    """
+def at_birth(parent):
+    open(f"at_work/{os.getpid()}", "w").close()
+    while len(os.listdir("at_work")) < 2:
+        time.sleep(0.01)
+    time.sleep(1)
+    workers._begin(parent)
+
+parallel = workers.parallel
+workers.parallel = lambda *a: joblib.Parallel(2, return_as="generator", initializer=at_birth, initargs=(os.getpid(),))
+if __name__""",
+    1,
+)
 
 
 def gone(number):
@@ -83,6 +101,10 @@ def test_no_worker_outlives_its_program(tmp_path, ending):
     assert left_after(tmp_path, PROGRAM, ending) == []
 
 
+def test_no_worker_is_left_where_its_program_is_killed_while_it_starts(tmp_path):
+    assert left_after(tmp_path, EARLY, signal.SIGKILL) == []
+
+
 def test_no_worker_of_a_cluster_of_our_own_outlives_its_program(tmp_path):
     pytest.importorskip("distributed")
     assert left_after(tmp_path, CLUSTER, signal.SIGKILL) == []
@@ -94,11 +116,11 @@ def square(x):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_results_come_in_order_and_an_error_comes_too(jobs):
-    assert workers.in_order(jobs, [workers.delayed(square)(i) for i in range(5)]) == [0, 1, 4, 9, 16]
+    assert workers.in_order(jobs, [delayed(square)(i) for i in range(5)]) == [0, 1, 4, 9, 16]
     with pytest.raises(TypeError, match="can't multiply"):
-        workers.in_order(jobs, [workers.delayed(square)(i) for i in (1, "a")])
+        workers.in_order(jobs, [delayed(square)(i) for i in (1, "a")])
     # What an error has stopped starts again.
-    assert workers.in_order(jobs, [workers.delayed(square)(i) for i in range(3)]) == [0, 1, 4]
+    assert workers.in_order(jobs, [delayed(square)(i) for i in range(3)]) == [0, 1, 4]
 
 
 def test_a_process_that_is_not_the_parent_is_not_watched():
