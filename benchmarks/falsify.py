@@ -1,28 +1,37 @@
 """Does anything turn red when a theorem is falsified? Tried on every theorem.
 
     python benchmarks/falsify.py                  a table of what was tried, and of what stayed green
-    python benchmarks/falsify.py --theorem T2
+    python benchmarks/falsify.py --theorem T2     one theorem, tried anew
     python benchmarks/falsify.py --sample 30 --seed 0      so many mutants, drawn at random from all
     python benchmarks/falsify.py --record         write docs/results/ledger.json, after a wanted change
 
 A falsified theorem takes its module's place, and the tests of tests/theory/theorems/test_proofs.py run on it:
 the proof (its steps and twins), the record of the ledger's rows, and the values worked out by hand. A copy in place
 of a derivation is seen by the record alone, which holds a digest of each residual's source.
+
+A run of all goes on where an earlier one stopped: each theorem's outcomes are kept in build/falsify.json, beside a
+digest of what they depend on, and are taken from there until it changes.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import hashlib
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import cache, partial
+from io import StringIO
 from pathlib import Path
 from random import Random
 from types import ModuleType
 from typing import NamedTuple
 from unittest.mock import patch
 
+import pytest
 import sympy as sp
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +51,9 @@ TESTS = {
     "values": tests.test_each_formula_has_the_values_worked_out_by_hand,
 }
 Mutant = tuple[str, Theorem]
+# What was found for each theorem that is done.
+DONE = ROOT / "build" / "falsify.json"
+HEAD = "| theorem | mutation | tried | red | by | stayed green |\n| --- | --- | ---: | ---: | --- | --- |"
 
 
 class Outcome(NamedTuple):
@@ -53,6 +65,11 @@ class Outcome(NamedTuple):
 
     def __add__(self, other: Outcome) -> Outcome:  # type: ignore[override]
         return Outcome(self.tried + other.tried, self.green + other.green, self.by | other.by)
+
+
+# (theorem, mutation, the mutants tried), and what is found of a theorem by mutation.
+Trial = tuple[str, str, Callable[[], Outcome]]
+Outcomes = dict[str, Outcome]
 
 
 def without(items: tuple, index: int, *put: object) -> tuple:
@@ -187,6 +204,53 @@ def bounds_widened(module: ModuleType) -> Outcome:
     return Outcome(len(rows), green, {"bounds"})
 
 
+def functions_false(module: ModuleType) -> Outcome:
+    """Each function that gives a number falsified, one at a time: noticed by the values, a row or its own tests."""
+    store: dict[tuple[str, str], object] = {}
+    found = Outcome(0, [], set())
+    for function in sides.numbers_of(module):
+        tried = {
+            "values": TESTS["values"],
+            "sides": rows_hold(store),
+            "own tests": own_tests_pass(function.__name__),
+        }
+        with sides.false_numbers([function]):
+            red = next((name for name, test in tried.items() if fails(test, module)), "")
+        found += Outcome(1, [] if red else [function.__name__], {red} - {""})
+    return found
+
+
+def own_tests_pass(name: str) -> Callable[[ModuleType], None]:
+    """A test that the theorem's tests that name the function pass."""
+
+    def test(module: ModuleType) -> None:
+        file = str(tests.own_tests(module).__file__)
+        source = Path(file).read_text()
+        named = [
+            f"{file}::{node.name}"
+            for node in ast.parse(source).body
+            if isinstance(node, ast.FunctionDef) and name in str(ast.get_source_segment(source, node))
+        ]
+        chosen = [node for node in named if "::test_" in node]
+        with redirect_stdout(StringIO()):
+            assert (
+                not chosen
+                or pytest.main([*chosen, "-x", "-q", "--assert=plain", "-p", "no:cacheprovider"]) == 0
+            )
+
+    return test
+
+
+def rows_hold(store: dict) -> Callable[[ModuleType], None]:
+    """A test that every row holds; what takes long is kept in the store."""
+
+    def test(module: ModuleType) -> None:
+        with sides.remembering(store):
+            assert all(row.holds for row in sides.simulation(module).verify(0))
+
+    return test
+
+
 def reds(module: ModuleType, mutant: Theorem, alone: bool) -> list[str]:
     """The tests that fail on the module with the mutant as its theorem.
 
@@ -211,38 +275,91 @@ def theorem_false(module: ModuleType, what: str, mutant: Theorem, alone: bool) -
     return Outcome(1, [] if red else [what], set(red))
 
 
-def trials(module: ModuleType) -> Iterator[tuple[str, str, Callable[[], Outcome]]]:
+def trials(module: ModuleType) -> Iterator[Trial]:
     """(theorem, mutation, the mutants tried) for all mutants of a theorem."""
     for mutation, mutants in MUTATIONS.items():
         alone = mutation in ("step deleted", "residual := 0")
         for what, mutant in mutants(module.THEOREM):
             yield module.THEOREM.id, mutation, partial(theorem_false, module, what, mutant, alone)
+    yield module.THEOREM.id, "function of numbers false", partial(functions_false, module)
     for mutation, change in SIDES.items():
         yield module.THEOREM.id, mutation, partial(row_false, module, change)
     yield module.THEOREM.id, CLOSED_FORM, partial(training_replaced, module)
     yield module.THEOREM.id, WIDER, partial(bounds_widened, module)
 
 
-def table(chosen: list[tuple[str, str, Callable[[], Outcome]]]) -> tuple[str, bool]:
-    """A markdown table with a row per theorem and mutation; whether a mutant stayed green."""
-    found: dict[tuple[str, str], Outcome] = {}
+def outcomes(chosen: Iterable[Trial]) -> dict[str, Outcomes]:
+    """theorem -> mutation -> what became of its mutants."""
+    found: dict[str, Outcomes] = {}
     for number, mutation, trial in chosen:
-        found[number, mutation] = found.get((number, mutation), Outcome(0, [], set())) + trial()
-    lines = [
-        "| theorem | mutation | tried | red | by | stayed green |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for (number, mutation), outcome in found.items():
-        red, by = outcome.tried - len(outcome.green), ", ".join(sorted(outcome.by))
-        cells = (number, mutation, outcome.tried, red, by, "; ".join(outcome.green))
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines), any(outcome.green for outcome in found.values())
+        rows = found.setdefault(number, {})
+        rows[mutation] = rows.get(mutation, Outcome(0, [], set())) + trial()
+    return found
+
+
+def table(found: dict[str, Outcomes]) -> str:
+    """The rows of a markdown table, one per theorem and mutation."""
+    lines = []
+    for number, rows in found.items():
+        for mutation, (tried, green, by) in rows.items():
+            cells = (number, mutation, tried, tried - len(green), ", ".join(sorted(by)), "; ".join(green))
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def survived(found: dict[str, Outcomes]) -> bool:
+    """Whether a mutant stayed green."""
+    return any(outcome.green for rows in found.values() for outcome in rows.values())
+
+
+def sources(module: ModuleType) -> str:
+    """A digest of the theorem's files, of all that theory says, and of what tries them."""
+    name = module.__name__.rsplit(".", 1)[1]
+    own = [f"sims/theorems/{name}.py", f"tests/theory/theorems/test_{name}.py", "sims/plain.py"]
+    files = [*own, sides.__file__, tests.__file__, __file__, tests.RECORDED]
+    files += sorted((ROOT / "theory").rglob("*.py"))
+    return hashlib.sha256(b"".join((ROOT / file).read_bytes() for file in files)).hexdigest()[:12]
+
+
+def tried_before(module: ModuleType) -> Outcomes | None:
+    """The theorem's outcomes of an earlier run on the same sources."""
+    kept = json.loads(DONE.read_text()) if DONE.exists() else {}
+    entry = kept.get(module.THEOREM.id, {})
+    if entry.get("sources") != sources(module):
+        return None
+    return {mutation: Outcome(n, green, set(by)) for mutation, (n, green, by) in entry["outcomes"].items()}
+
+
+def keep(module: ModuleType, rows: Outcomes) -> None:
+    """Add the theorem's outcomes to those that are kept."""
+    kept = json.loads(DONE.read_text()) if DONE.exists() else {}
+    plain = {mutation: [n, green, sorted(by)] for mutation, (n, green, by) in rows.items()}
+    kept[module.THEOREM.id] = {"sources": sources(module), "outcomes": plain}
+    DONE.parent.mkdir(exist_ok=True)
+    write_atomic(DONE, to_json(kept) + "\n")
+
+
+def sample(count: int, seed: int) -> dict[str, Outcomes]:
+    """So many mutants, drawn at random from all."""
+    every = [trial for module in THEOREMS for trial in trials(module)]
+    chosen = Random(seed).sample(every, min(count, len(every)))
+    return outcomes(sorted(chosen, key=lambda trial: trial[:2]))
+
+
+def one_by_one(modules: Iterable[ModuleType], anew: bool) -> Iterator[dict[str, Outcomes]]:
+    """Each theorem's outcomes as soon as they are there."""
+    for module in modules:
+        rows = None if anew else tried_before(module)
+        if rows is None:
+            rows = outcomes(trials(module))[module.THEOREM.id]
+            keep(module, rows)
+        yield {module.THEOREM.id: rows}
 
 
 def main() -> int:
     """Print the table; exit status 1 if a mutant stayed green."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--theorem", help="one theorem, such as T7")
+    parser.add_argument("--theorem", help="one theorem, such as T7, tried anew")
     parser.add_argument("--sample", type=int, metavar="N", help="so many mutants, at random")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--record", action="store_true", help="write the record of the ledger's rows")
@@ -251,15 +368,17 @@ def main() -> int:
         rows = {m.THEOREM.id: tests.record(m.THEOREM) for m in THEOREMS}
         write_atomic(tests.RECORDED, to_json(rows) + "\n")
         return 0
-    modules = [m for m in THEOREMS if arguments.theorem in (None, m.THEOREM.id)]
-    chosen = [trial for module in modules for trial in trials(module)]
     if arguments.sample:
-        chosen = sorted(
-            Random(arguments.seed).sample(chosen, min(arguments.sample, len(chosen))), key=lambda t: t[:2]
-        )
-    text, survived = table(chosen)
-    print(text)
-    return int(survived)
+        parts = iter([sample(arguments.sample, arguments.seed)])
+    else:
+        modules = [m for m in THEOREMS if arguments.theorem in (None, m.THEOREM.id)]
+        parts = one_by_one(modules, anew=arguments.theorem is not None)
+    print(HEAD)
+    green = False
+    for part in parts:
+        print(table(part), flush=True)
+        green = green or survived(part)
+    return int(green)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import null_space
 
 from finegrain.sims import plain
 from finegrain.sims.initial_weights import gaussian
@@ -23,7 +24,6 @@ from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
 from finegrain.theory.targets import signs
 from finegrain.theory.theorems import collapse_of_scale as law
-from finegrain.theory.theorems.invisible_subspace import invisible_subspace
 from finegrain.theory.tools.arrays import Array
 
 RTOL = 1e-9
@@ -77,7 +77,7 @@ def course(
         times=times,
         rtol=rtol,
     )
-    basis = invisible_subspace(mixture.second_moment(), mixture.cross_moment(targets))
+    basis = unseen(mixture)
     hidden = [kinematics.propagate(mixture.moments, W @ basis @ basis.T, "identity") for W in flow.W]
     pairs = _pairs(mixture.coarse_map)
     inputs = kinematics.propagate(mixture.moments, basis.T, "identity")
@@ -93,6 +93,12 @@ def course(
         _rate(mixture, targets, weight_decay, width),
         pairs,
     )
+
+
+def unseen(mixture: Mixture) -> Array:
+    """Basis (d, C - 1) of what targets +-1 do not see: Sigma is a multiple of I, so all off their one direction."""
+    basis: Array = null_space(mixture.cross_moment(signs(mixture.coarse_map)))
+    return basis
 
 
 def _rate(mixture: Mixture, targets: Array, weight_decay: float, width: int) -> float:
@@ -123,7 +129,7 @@ def off_the_classifier(mixture: Mixture, width: int, rng: np.random.Generator) -
 
     One neuron direction carries the classifier, at half its rest point or less; the others, W_v of size 1/2.
     """
-    basis = invisible_subspace(mixture.second_moment(), mixture.cross_moment(signs(mixture.coarse_map)))
+    basis = unseen(mixture)
     neurons = np.linalg.qr(rng.standard_normal((width, width)))[0]
     seen = signs(mixture.coarse_map)[:, 0] / np.sqrt(mixture.dim)
     hidden = 0.5 * neurons[:, 1:] @ rng.standard_normal((width - 1, basis.shape[1])) @ basis.T

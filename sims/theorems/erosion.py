@@ -11,11 +11,11 @@ import numpy as np
 from finegrain.sims import plain
 from finegrain.sims.initial_weights import balanced, served
 from finegrain.sims.theorems.comparison import Comparison
-from finegrain.sims.theorems.end_state import Course, course, patterns, settling_time
+from finegrain.sims.theorems.end_state import Course, course, largest_decay, patterns, settling_time
+from finegrain.theory import pattern_rest
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.targets import centred_one_hot, signs
 from finegrain.theory.theorems import erosion as law
-from finegrain.theory.theorems.end_state import critical
 from finegrain.theory.tools.arrays import Array
 
 RTOL = 1e-7
@@ -32,7 +32,7 @@ def mean_rate(found: Course) -> float:
 
 def window(weight_decay: float, subclasses: int, classes: int, norm: float = 1.0) -> float:
     """Time in which ln sep should change by 1: how long to watch."""
-    lead = min(weight_decay, critical(subclasses, classes, norm))
+    lead = min(weight_decay, largest_decay(subclasses, classes, norm))
     return float(1 / (lead * (1 - np.sqrt((subclasses - 1) / subclasses))))
 
 
@@ -68,7 +68,7 @@ def eroded(
     mixture = Mixture.orthonormal(coarse, subclasses)
     targets = signs(mixture.coarse_map) if coarse == 2 else centred_one_hot(mixture.coarse_map)
     C, norm = mixture.num_fine, float(np.linalg.norm(targets[0]))
-    weight_decay = share * critical(subclasses, C, norm)
+    weight_decay = share * largest_decay(subclasses, C, norm)
     amplitudes = np.random.default_rng(seed).uniform(0.2, 0.4, subclasses)
     rate = law.predict_rate(weight_decay, subclasses, C, target_norm=norm)
     start = settling_time(weight_decay, subclasses, C, norm, float(amplitudes.min()), digits)
@@ -82,7 +82,7 @@ def from_random_start(
 ) -> tuple[float, Course]:
     """Predicted rate and the course from a balanced random start, K = S = 2; also for activation identity."""
     mixture = Mixture.orthonormal(2, 2)
-    weight_decay = share * critical(2, 4)
+    weight_decay = share * largest_decay(2, 4)
     rate = law.predict_rate(weight_decay, 2, 4)
     start, span = settling_time(weight_decay, 2, 4, 1.0, 0.05, 9.0), window(weight_decay, 2, 4)
     if activation == "identity":
@@ -108,7 +108,7 @@ def unequal_limit(weights: Array, weight_decay: float, seed: int, *, width: int 
         if width
         else patterns(2, targets, rng.uniform(0.1, 0.3, S))
     )
-    forces = law.rest_forces(weight_decay, weights)
+    forces = pattern_rest.rest(weight_decay, [range(S)], weights).pulls
     # The slowest other pattern leaves out the weakest class; its energy falls at twice the difference of growths.
     lead = np.linalg.norm(forces)
     slowest = lead - np.sqrt(lead**2 - forces.min() ** 2)
@@ -144,7 +144,7 @@ def plain_rates(patterns: tuple[tuple[int, ...], ...], weight_decay: float, seed
 def verify(seed: int) -> list[Comparison]:
     """Rates of pairs by plain RK45; rates for S = 3, 5, K = 3 and a random start; the limit at unequal pi_c."""
     rows = []
-    weight_decay = 0.5 * critical(3, 6)
+    weight_decay = 0.5 * largest_decay(3, 6)
     for partial, (c, k) in zip(PARTIAL, ((0, 1), (0, 2)), strict=True):
         predicted_pairs = law.predict_pair_rates(weight_decay, partial, np.full(3, 1 / 6))
         rates, errors = plain_rates(partial, weight_decay, seed)

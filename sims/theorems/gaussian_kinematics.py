@@ -140,7 +140,7 @@ def _by_quadrature(activation: str, seed: int, index: int) -> Comparison:
         float(covariance[0, 1]),
         quadrature(b, Q, phi)[1],
         8 * EPS * far / abs(float(covariance[0, 1])),
-        "rounding: 8 machine epsilons of phi(z_1) phi(z_2), one deviation out",
+        "rounding: 8 machine epsilons of phi(z_1) phi(z_2), one deviation out; roundings of some hundred nodes cancel",
     )
 
 

@@ -72,12 +72,12 @@ class Formula:
         """The expression as a function of numbers and arrays."""
         return sp.lambdify(self.symbols, self.expression, "scipy")
 
-    @property
+    @cached_property
     def text(self) -> str:
-        """left = expression."""
+        """left = expression. Kept, as printing takes long."""
         return f"{self.left} = {self.expression}" if self.left else str(self.expression)
 
-    @property
+    @cached_property
     def latex(self) -> str:
         """The same in LaTeX."""
         right = sp.latex(self.expression)

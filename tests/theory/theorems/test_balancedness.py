@@ -160,6 +160,12 @@ def test_necessary_gradient_flow():
     assert orders[1] == pytest.approx(1.0, abs=0.2)
 
 
+def test_the_drift_by_hand():
+    """w = a = 1 at the start; w = 2, a = 1 later, lambda = 0: missed by 3, of 4 + 1 + 1 + 1."""
+    one, two = np.ones((1, 1)), 2 * np.ones((1, 1, 1))
+    assert law.drift(one, one, 1, 0.0, np.ones(1), two, one[None]) == pytest.approx(3 / 7, rel=1e-15)
+
+
 def test_an_activation_without_a_degree_is_named():
     with pytest.raises(
         ValueError, match="activation must be one of identity, leaky_relu, relu, square; got 'erf'"

@@ -13,7 +13,6 @@ from finegrain.theory.mixture import Mixture
 from finegrain.theory.moments import Moments
 from finegrain.theory.targets import centred_one_hot, signs
 from finegrain.theory.theorems import crossover as law
-from finegrain.theory.theorems import specialisation
 
 pytestmark = pytest.mark.T16
 EPS = np.finfo(float).eps
@@ -168,6 +167,11 @@ def test_a_leaky_coordinate_moves_along_psi(v, x, slope, growth):
     assert found == pytest.approx(expected, abs=8 * EPS * (v / slope + growth + x))
 
 
+def test_the_one_dimensional_equation_under_noise_that_hides_the_gate():
+    """sigma = 1e9: Phi is 1/2, and w' grows half as fast as a neuron whose gate is open."""
+    assert law.predict_noisy_coordinate(-1.0, 1.0, 5.0, 1e9) == pytest.approx(1.0, abs=1e-8)
+
+
 def test_the_one_dimensional_equation_has_an_error_of_order_sigma():
     """Against the full gate equations, whose own error is C sigma^2: ten times that at sigma = .01, a fifth at .001."""
     eps, errors = 1e-6, []
@@ -202,7 +206,8 @@ def test_necessary_equal_residuals_and_the_integral_that_holds_without():
     difference = residual[:, 2] - residual[:, 3]  # equal targets
     integrand = np.exp(weight_decay * times)[:, None] * flow.A[:-1, 0] * difference[:-1, None]
     integral = np.tile(weights * t / 80, 40) @ integrand / C
-    D = [law.psi(W[:, 2], slope) - law.psi(W[:, 3], slope) for W in (W0, flow.W[-1])]
+    psi = [np.where(W > 0, W, W / slope) for W in (W0, flow.W[-1])]
+    D = [each[:, 2] - each[:, 3] for each in psi]
     change = np.exp(weight_decay * t) * D[1] - D[0]
     # Quadrature across the kinks of a gate, and the integrator.
     np.testing.assert_allclose(change, integral, atol=1e-4 * np.linalg.norm(change))
@@ -232,8 +237,8 @@ def test_necessary_equal_probabilities():
     mixture = Mixture.orthonormal(2, 2, weights=weights)
     W, A = observed.aligned(2, np.random.default_rng(0))
     slope = slope_of(lambda e: end_of(mixture, W, A, e, e**1.2), np.array([1e-8, 1e-10]))
-    assert slope == pytest.approx(specialisation.predict_unequal(weights[:2]), rel=0.02)
-    assert slope < 0.7 * law.predict(1.2, 2)
+    assert slope == pytest.approx(1 - np.sqrt(1 - 0.2**2 / (0.3**2 + 0.2**2)), rel=0.02)
+    assert slope < 0.7 * (1 - np.sqrt(1 / 2))
 
 
 def test_necessary_orthonormal_means():
@@ -242,7 +247,7 @@ def test_necessary_orthonormal_means():
     mixture = Mixture.from_means(np.linalg.cholesky(gram), np.repeat([0, 1], 2))
     W, A = observed.aligned(2, np.random.default_rng(0))
     slope = slope_of(lambda e: end_of(mixture, W, A, e, e**1.2), np.array([1e-4, 1e-5]))
-    assert slope > law.predict(1.2, 2) + 0.5
+    assert slope > 1 - np.sqrt(1 / 2) + 0.5
 
 
 @pytest.mark.parametrize(("rows", "exponent"), [([1, 2], 0.0), ([0], 1.0)])
@@ -255,7 +260,7 @@ def test_necessary_neurons_on_all_and_on_all_but_one(rows, exponent):
     mixture = Mixture.orthonormal(2, 2)
     slope = slope_of(lambda e: end_of(mixture, W, A, e, e**1.2), np.array([1e-4, 1e-5]))
     assert slope == pytest.approx(exponent, abs=0.02)
-    assert abs(slope - law.predict(1.2, 2)) > 0.25
+    assert abs(slope - (1 - np.sqrt(1 / 2))) > 0.25
 
 
 def test_necessary_no_weight_decay_for_the_exponent():
@@ -286,7 +291,7 @@ def test_necessary_noise_along_the_means():
         return observables.separation(flow.moments[0], mixture.coarse_map)
 
     slope = slope_of(end, np.array([1e-5, 1e-6]))
-    assert slope < law.predict(0.2, 2) - 0.3
+    assert slope < 1 - 0.2 - 0.3
 
 
 BAD_CALLS = [

@@ -146,17 +146,17 @@ def random_rate(mixture, weight_decay, times, *, targets=None, **network):
 
 def test_necessary_relu():
     """A linear network: more than three times as fast. Leaky of slope .3: faster than ReLU by half at least (T16)."""
-    mixture, predicted = Mixture.orthonormal(2, 2), law.predict_rate(0.1, 2, 4)
-    assert random_rate(mixture, 0.1, [60.0, 80.0], activation="identity") > 3 * predicted
+    mixture, claimed = Mixture.orthonormal(2, 2), 0.1 * (1 - np.sqrt(1 / 2))
+    assert random_rate(mixture, 0.1, [60.0, 80.0], activation="identity") > 3 * claimed
     leaky = random_rate(mixture, 0.1, [60.0, 80.0], activation="leaky_relu", slope=0.3)
-    assert leaky > 1.5 * predicted
+    assert leaky > 1.5 * claimed
 
 
 def test_necessary_orthogonal_noise_free_inputs():
     mixture = Mixture.orthonormal(2, 2, noise=0.5)
     W, A = balanced(8, 4, 0.1, np.random.default_rng(0))
     found = course(mixture, signs(mixture.coarse_map), W, A, 0.1, np.array([40.0, 60.0]), rtol=1e-4)
-    assert abs(observed.mean_rate(found) / law.predict_rate(0.1, 2, 4) - 1) > 0.2
+    assert abs(observed.mean_rate(found) / (0.1 * (1 - np.sqrt(1 / 2))) - 1) > 0.2
 
 
 def test_necessary_squared_loss():
@@ -174,7 +174,7 @@ def test_necessary_squared_loss():
     )
     sep = [observables.separation(m, mixture.coarse_map) for m in flow.moments]
     rate = np.log(sep[-2] / sep[-1]) / 5
-    assert rate == pytest.approx(0.5 * law.predict_rate(0.4, 2, 4), rel=0.01)
+    assert rate == pytest.approx(0.5 * (np.sqrt(2) - 1) / 4, rel=0.01)
 
 
 def test_necessary_a_full_neuron():
@@ -193,6 +193,10 @@ def test_necessary_neurons_on_all_but_one():
     assert errors[0, 1] < 1e-3
     assert rates[0, 1] == pytest.approx(0.0610, abs=5e-5)
     assert rates[0, 1] > 2 * 0.0265
+
+
+def test_the_rate_without_neurons_on_all_but_one_is_predicted():
+    weight_decay = 0.5 * np.sqrt(3) / 6
     assert law.predict_rate(weight_decay, 3, 6, patterns=observed.PARTIAL[0]) == pytest.approx(
         0.0610, abs=5e-5
     )
@@ -238,11 +242,11 @@ def test_necessary_equal_probabilities():
 
 def test_necessary_after_the_transient():
     """From f = 0, where r = ||t||, erosion runs at lambda_c (1 - rho), ten times the late rate at .1 lambda_c."""
-    mixture, weight_decay = Mixture.orthonormal(2, 2), 0.1 * critical(2, 4)
+    mixture, weight_decay = Mixture.orthonormal(2, 2), 0.1 * np.sqrt(2) / 4
     targets = signs(mixture.coarse_map)
     W, A = patterns(2, targets, np.array([1e-4, 1e-4]))
     found = course(mixture, targets, W, A, weight_decay, np.array([10.0, 15.0]))
-    assert observed.mean_rate(found) > 5 * law.predict_rate(weight_decay, 2, 4)
+    assert observed.mean_rate(found) > 5 * weight_decay * (1 - np.sqrt(1 / 2))
 
 
 def test_centred_targets_from_random_vector_outputs():

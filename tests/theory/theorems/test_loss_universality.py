@@ -1,11 +1,13 @@
 """T15: one erosion for squared, logistic, cross-entropy and other losses; each assumption dropped in turn."""
 
+from functools import cache
 from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 
 from finegrain.sims.population.loss import population_loss
 from finegrain.sims.theorems import loss_universality as observed
@@ -218,7 +220,7 @@ def test_necessary_relu():
     mixture = Mixture.orthonormal(2, 2)
     _, W, A = observed.start("logistic", mixture, 8, 0.3, np.random.default_rng(0))
     assert late_rate("logistic", mixture, W, A, 0.08, "identity") == pytest.approx(0.08, rel=0.01)
-    assert 3 * law.predict_rate("logistic", 2, 4, 0.08) < 0.08
+    assert 3 * 0.08 * (1 - np.sqrt(1 / 2)) < 0.08
 
 
 def test_necessary_orthogonal_means():
@@ -226,14 +228,14 @@ def test_necessary_orthogonal_means():
     gram = np.kron(np.eye(2), [[1, 0.3], [0.3, 1]])
     mixture = Mixture.from_means(np.linalg.cholesky(gram), np.repeat([0, 1], 2))
     _, W, A = observed.start("logistic", mixture, 16, 0.3, np.random.default_rng(0))
-    assert late_rate("logistic", mixture, W, A, 0.08) > 2 * law.predict_rate("logistic", 2, 4, 0.08)
+    assert late_rate("logistic", mixture, W, A, 0.08) > 2 * 0.08 * (1 - np.sqrt(1 / 2))
 
 
 def test_necessary_no_input_noise():
     """Noise .3 (squared loss, the only one with a closed form) opens the gates: sep decays more than twice as fast."""
     mixture = Mixture.orthonormal(2, 2, noise=0.3)
     W, A = aligned("squared", 2, 2, [0.3, 0.3])
-    assert late_rate("squared", mixture, W, A, 0.08) > 2 * law.predict_rate("squared", 2, 4, 0.08)
+    assert late_rate("squared", mixture, W, A, 0.08) > 2 * 0.08 * (1 - np.sqrt(1 / 2))
 
 
 def test_necessary_a_neuron_on_all_subclasses():
@@ -254,26 +256,38 @@ def test_necessary_neurons_on_all_but_one(sizes, served):
     W += np.where(W > 0, 0.01 * np.random.default_rng(0).uniform(0, 1, W.shape), 0)
     rate = late_rate("logistic", mixture, W, A, weight_decay)
     assert rate == pytest.approx(weight_decay * (1 - np.sqrt(served / 3)), rel=0.01)
-    assert rate > 2 * law.predict_rate("logistic", 3, 6, weight_decay)
+    assert rate > 2 * weight_decay * (1 - np.sqrt(2 / 3))
+
+
+@pytest.mark.parametrize(("sizes", "served"), [((1, 3), 1), ((3,), 0)])
+def test_the_rate_without_neurons_on_all_but_one_is_predicted(sizes, served):
     patterns = [Q for q in sizes for Q in combinations(range(3), q)]
-    assert rate == pytest.approx(
-        law.predict_rate("logistic", 3, 6, weight_decay, patterns=patterns), rel=0.01
-    )
+    rate = law.predict_rate("logistic", 3, 6, 0.08, patterns=patterns)
+    assert rate == pytest.approx(0.08 * (1 - np.sqrt(served / 3)), rel=1e-12)
+
+
+@cache
+def separations_at_unequal_probabilities(loss):
+    """sep at pi = (.35, .15), lambda = .08, long after the transient of equal ones."""
+    mixture = Mixture.orthonormal(2, 2, weights=np.array([0.35, 0.15, 0.35, 0.15]))
+    W, A = aligned(loss, 2, 2, [0.3, 0.3])
+    times = np.array([50.0, 200, 400, 600, 800])
+    return observed.course(loss, mixture, W, A, weight_decay=0.08, times=times, rtol=1e-8).separations
 
 
 @pytest.mark.parametrize("loss", law.LOSSES)
-def test_necessary_equal_probabilities_and_the_limit_that_holds_without(loss):
-    """pi = (.35, .15): the separation stops at T8's limit, with the residual of each loss."""
-    weights, weight_decay = np.array([0.35, 0.15, 0.35, 0.15]), 0.08
-    mixture = Mixture.orthonormal(2, 2, weights=weights)
-    W, A = aligned(loss, 2, 2, [0.3, 0.3])
-    times = np.array([50.0, 200, 400, 600, 800])
-    found = observed.course(loss, mixture, W, A, weight_decay=weight_decay, times=times, rtol=1e-8)
-    d = law.predict_unequal(loss, weights[:2], weight_decay)
+def test_necessary_equal_probabilities(loss):
+    """The separation stops above .1."""
+    found = separations_at_unequal_probabilities(loss)
+    assert found[-1] > 0.1
+    assert found[-1] == pytest.approx(found[-2], rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", law.LOSSES)
+def test_unequal_probabilities_leave_the_limit_of_each_loss(loss):
+    d = law.predict_unequal(loss, [0.35, 0.15], 0.08)
     limit = abs(d[0] - d[1]) / np.sqrt(d[0] * d[1])
-    assert found.separations[-1] == pytest.approx(limit, rel=1e-5)
-    assert found.separations[-1] > 0.1
-    assert found.separations[-1] == pytest.approx(found.separations[-2], rel=1e-5)
+    assert separations_at_unequal_probabilities(loss)[-1] == pytest.approx(limit, rel=1e-5)
 
 
 def test_necessary_a_residual_that_falls():
@@ -298,7 +312,11 @@ def test_necessary_no_weight_decay_for_the_law_in_the_margin():
     times = np.linspace(t / 20, t, 20)
     found = observed.course("logistic", mixture, W, A, weight_decay=weight_decay, times=times)
     margin = found.margins[-1].mean()
-    assert found.separations[-1] < 0.2 * law.predict_separation(amplitudes**2, margin)
+    # The law of the margin alone: e_1 G^2 + sqrt 2 e_2 G^(2 sqrt 2) = F, the same for sep^2.
+    root = np.sqrt(2)
+    G = brentq(lambda x: 0.01 * x**2 + root * 0.01 * x ** (2 * root) - margin, 1, 1e3)
+    claimed = np.sqrt(2 * G**2 / (G**2 + G ** (2 * root)))
+    assert found.separations[-1] < 0.2 * claimed
 
 
 BAD_CALLS = [

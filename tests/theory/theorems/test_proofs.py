@@ -3,6 +3,7 @@
 The tests of written theorems take a module, so that benchmarks/falsify.py can hand them a theorem that it falsified.
 """
 
+import ast
 import hashlib
 import inspect
 import json
@@ -146,6 +147,22 @@ def test_a_false_formula_is_noticed_by_its_values(module, how, monkeypatch):
 @pytest.mark.parametrize("module", marked(THEOREMS))
 def test_the_theorem_has_a_necessity_test_for_each_assumption(module):
     assert len(necessity_tests(module)) >= len(module.THEOREM.assumptions)
+
+
+@pytest.mark.parametrize("module", marked(THEOREMS))
+def test_no_necessity_test_takes_the_claim_from_predict(module):
+    """A literal formula, a flow or samples: else a false predict could fail with the assumption dropped or not."""
+    tests = own_tests(module)
+    asking = [name for name in necessity_tests(module) if "predict" in called_by(getattr(tests, name))]
+    assert asking == []
+
+
+def called_by(function):
+    """Names of functions that a test calls, predict... as predict."""
+    nodes = ast.walk(ast.parse(inspect.getsource(function)))
+    functions = [node.func for node in nodes if isinstance(node, ast.Call)]
+    names = {getattr(f, "attr", None) or getattr(f, "id", "") for f in functions}
+    return {"predict" if name.startswith("predict") else name for name in names}
 
 
 def necessity_tests(module):

@@ -204,7 +204,7 @@ def test_necessary_noise_free_inputs():
         )
         return observables.separation(flow.moments[0], mixture.coarse_map)
 
-    assert slope_of(end, np.array([1e-3, 1e-4])) > law.predict(2) + 0.1
+    assert slope_of(end, np.array([1e-3, 1e-4])) > 1 - np.sqrt(1 / 2) + 0.1
 
 
 def test_necessary_orthogonal_means():
@@ -221,7 +221,7 @@ def test_necessary_orthogonal_means():
         )
         return observables.separation(flow.moments[0], mixture.coarse_map)
 
-    assert slope_of(end, np.array([1e-4, 1e-5])) > law.predict(2) + 0.5
+    assert slope_of(end, np.array([1e-4, 1e-5])) > 1 - np.sqrt(1 / 2) + 0.5
 
 
 def test_necessary_a_neuron_on_all_subclasses():
@@ -239,6 +239,9 @@ def test_necessary_neurons_on_all_but_one():
     assert exponents[0, 1] == pytest.approx(1 - np.sqrt(1 / 3), abs=errors[0, 1])
     assert errors[0, 1] < 1e-3
     assert exponents[0, 1] > 2 * (1 - np.sqrt(2 / 3))
+
+
+def test_the_exponent_without_neurons_on_all_but_one_is_predicted():
     assert law.predict(3, patterns=observed.PARTIAL[0]) == pytest.approx(0.4226, abs=5e-5)
     assert law.local_exponent([1.0, 0.0, 1.0], 1e-8) == pytest.approx(1 - np.sqrt(1 / 3), abs=1e-4)
 
@@ -294,8 +297,8 @@ def test_necessary_equal_probabilities_and_the_exponent_that_holds_without():
         return observables.separation(flow.moments[0], mixture.coarse_map)
 
     slope = slope_of(end, np.array([1e-8, 1e-10]))
-    assert slope == pytest.approx(law.predict_unequal(weights[:2]), rel=0.02)
-    assert abs(slope / law.predict(2) - 1) > 0.3
+    assert slope == pytest.approx(1 - np.sqrt(1 - 0.2**2 / (0.3**2 + 0.2**2)), rel=0.02)
+    assert abs(slope / (1 - np.sqrt(1 / 2)) - 1) > 0.3
 
 
 def test_necessary_no_weight_decay_for_the_exponent():

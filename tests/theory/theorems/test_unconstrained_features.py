@@ -168,8 +168,9 @@ def test_necessary_squared_loss():
 
     end = minimize(loss, np.random.default_rng(0).standard_normal(18)).x
     values = observed.top_values(end[9:].reshape(K, K), K)
-    assert np.abs(values - law.predict(K, lam)).max() > 0.1
-    assert np.abs(values - law.predict(K, lam, bias_decay=0.0)).max() > 0.1
+    each = np.sqrt(1 - K * lam)
+    assert np.abs(values - each).max() > 0.1
+    assert np.abs(values - [each, each, 0]).max() > 0.1
 
 
 def test_necessary_the_same_weight_decay_on_both():
@@ -182,9 +183,9 @@ def test_necessary_the_same_weight_decay_on_both():
 
     end = minimize(loss, np.random.default_rng(0).standard_normal(18)).x
     A, H = (observed.top_values(part.reshape(K, K), K) for part in (end[:9], end[9:]))
-    assert np.abs(A - law.predict(K, lam)).min() > 0.1
-    assert np.abs(H - law.predict(K, lam)).min() > 0.1
-    np.testing.assert_allclose(A * H, law.predict_product_values(K, 2 * lam), atol=1e-4)
+    assert np.abs(A - np.sqrt(1 - K * lam)).min() > 0.1
+    assert np.abs(H - np.sqrt(1 - K * lam)).min() > 0.1
+    np.testing.assert_allclose(A * H, 1 - 2 * K * lam, atol=1e-4)
 
 
 def test_necessary_weight_decay_for_collapse_within_classes():
@@ -217,7 +218,7 @@ def test_necessary_width():
 
 def test_necessary_equal_classes():
     found = observed.minimise([0.6, 0.25, 0.15], width=4, weight_decay=0.1, seed=0)
-    assert np.abs(observed.top_values(found.H, 3) - law.predict(3, 0.1)).max() > 0.1
+    assert np.abs(observed.top_values(found.H, 3) - np.sqrt(1 - 3 * 0.1)).max() > 0.1
 
 
 BAD_CALLS = [
