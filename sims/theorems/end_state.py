@@ -280,6 +280,6 @@ def _random_rows(seed: int) -> list[Comparison]:
     weight_decay, found = from_random_start(0.5, seed, slope=0.3, digits=6.0)
     name = "f at the end from a random start, S = 2, slope .3, lambda = .5 lambda_c"
     predicted = law.predict(weight_decay, 2, 4, slope=0.3)
-    reason = "the integrator's rtol a step; a rest state forgets all but the last: some 1e3 times the error"
+    reason = "the integrator's rtol a step; a rest state forgets all but the last few"
     rows.append(Comparison("T9", name, predicted, float(found.output[-1]), RTOL, reason))
     return rows

@@ -26,6 +26,7 @@ from finegrain.theory.theorems import (
     recoverability,
     relu_gates,
     specialisation,
+    step_size,
     time_course,
     unconstrained_features,
     where_to_look,
@@ -52,11 +53,12 @@ THEOREMS = (
     depth,  # T17
     where_to_look,  # T18
     active_sets,  # T19
+    step_size,  # T21
 )
 
 
 class Theorems(Mapping[str, ModuleType]):
-    """The modules of the theorems by number, "T1" to "T19"."""
+    """The modules of the theorems by number, "T1" to "T21"."""
 
     def __init__(self, modules: Iterable[ModuleType]):
         self._modules = {module.THEOREM.id: module for module in modules}

@@ -116,6 +116,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "T17": (LINEAR,),
     "T18": (LINEAR, SQUARED, ONE_COVARIANCE),
     "T19": (GATED, NOISELESS),
+    "T21": (RELU, SQUARED, ORTHONORMAL, NOISELESS, EQUAL),
 }
 
 
