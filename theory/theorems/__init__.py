@@ -21,6 +21,7 @@ from finegrain.theory.theorems import (
     gaussian_equivalence,
     gaussian_kinematics,
     invisible_subspace,
+    leaky_erosion,
     lorentz,
     loss_universality,
     recoverability,
@@ -54,11 +55,12 @@ THEOREMS = (
     where_to_look,  # T18
     active_sets,  # T19
     step_size,  # T21
+    leaky_erosion,  # T22
 )
 
 
 class Theorems(Mapping[str, ModuleType]):
-    """The modules of the theorems by number, "T1" to "T21"."""
+    """The modules of the theorems by number, "T1" to "T22"."""
 
     def __init__(self, modules: Iterable[ModuleType]):
         self._modules = {module.THEOREM.id: module for module in modules}

@@ -71,6 +71,7 @@ def _isotropic(mixture: Mixture) -> bool:
 LINEAR: Condition = ("activation identity", lambda _, s: s.activation == "identity")
 HOMOGENEOUS: Condition = ("an activation that is homogeneous, so not erf", lambda _, s: s.activation != "erf")
 RELU: Condition = ("activation relu", lambda _, s: s.activation == "relu")
+LEAKY: Condition = ("activation leaky_relu", lambda _, s: s.activation == "leaky_relu")
 GATED: Condition = ("activation relu or leaky_relu", lambda _, s: s.activation in ("relu", "leaky_relu"))
 PIECEWISE: Condition = (
     "activation relu; or, with two coarse classes, leaky_relu or identity",
@@ -117,6 +118,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "T18": (LINEAR, SQUARED, ONE_COVARIANCE),
     "T19": (GATED, NOISELESS),
     "T21": (RELU, SQUARED, ORTHONORMAL, NOISELESS, EQUAL),
+    "T22": (LEAKY, SQUARED, ORTHONORMAL, NOISELESS, EQUAL, DECAY),
 }
 
 

@@ -92,7 +92,7 @@ def test_theorems_by_number_have_predict_prove_and_statement():
 
 
 def test_an_unknown_theorem_is_answered_with_those_there_are():
-    with pytest.raises(KeyError, match=r"theorem must be one of T1, .*, T21; got 'T99'"):
+    with pytest.raises(KeyError, match=r"theorem must be one of T1, .*, T22; got 'T99'"):
         fg.theorems["T99"]
     assert "T99" not in fg.theorems
     assert fg.theorems.get("T99") is None
