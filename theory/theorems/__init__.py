@@ -17,6 +17,7 @@ from finegrain.theory.theorems import (
     depth,
     end_state,
     erosion,
+    finer_labels,
     finite_samples,
     gaussian_equivalence,
     gaussian_kinematics,
@@ -56,11 +57,12 @@ THEOREMS = (
     active_sets,  # T19
     step_size,  # T21
     leaky_erosion,  # T22
+    finer_labels,  # T26
 )
 
 
 class Theorems(Mapping[str, ModuleType]):
-    """The modules of the theorems by number, "T1" to "T22"."""
+    """The modules of the theorems by number, "T1" to "T26"."""
 
     def __init__(self, modules: Iterable[ModuleType]):
         self._modules = {module.THEOREM.id: module for module in modules}

@@ -81,6 +81,7 @@ PIECEWISE: Condition = (
     ),
 )
 SQUARED: Condition = ("squared loss", lambda _, s: s.loss == "squared")
+AFFINE: Condition = ("squared or cross-entropy loss", lambda _, s: s.loss != "logistic")
 NOT_SQUARED: Condition = ("logistic or cross-entropy loss", lambda _, s: s.loss != "squared")
 DECAY: Condition = ("weight_decay > 0", lambda _, s: s.weight_decay > 0)
 NO_DECAY: Condition = ("weight_decay = 0", lambda _, s: s.weight_decay == 0)
@@ -119,6 +120,7 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "T19": (GATED, NOISELESS),
     "T21": (RELU, SQUARED, ORTHONORMAL, NOISELESS, EQUAL),
     "T22": (LEAKY, SQUARED, ORTHONORMAL, NOISELESS, EQUAL, DECAY),
+    "T26": (AFFINE,),
 }
 
 
