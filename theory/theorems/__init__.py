@@ -27,6 +27,7 @@ from finegrain.theory.theorems import (
     loss_universality,
     recoverability,
     relu_gates,
+    sampled_end_state,
     specialisation,
     step_size,
     time_course,
@@ -55,6 +56,7 @@ THEOREMS = (
     depth,  # T17
     where_to_look,  # T18
     active_sets,  # T19
+    sampled_end_state,  # T20
     step_size,  # T21
     leaky_erosion,  # T22
     finer_labels,  # T26
