@@ -27,6 +27,7 @@ from finegrain.theory.theorems import (
     loss_universality,
     recoverability,
     relu_gates,
+    relu_information,
     sampled_end_state,
     specialisation,
     step_size,
@@ -59,6 +60,7 @@ THEOREMS = (
     sampled_end_state,  # T20
     step_size,  # T21
     leaky_erosion,  # T22
+    relu_information,  # T23
     finer_labels,  # T26
 )
 
