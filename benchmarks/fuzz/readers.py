@@ -23,6 +23,7 @@ from PIL import Image
 from pyarrow import parquet
 from safetensors.numpy import save
 
+from benchmarks.fuzz import bombs
 from benchmarks.fuzz.mutations import mutated, mutated_tar, random_pickle
 from finegrain.empirical.networks.recipe import read_recipes
 from finegrain.empirical.readers import image_cache
@@ -67,6 +68,7 @@ def targets() -> list[Target]:
         _one_file("recipe TOML", "input.toml", (RECIPE, RECIPES), read_recipes),
         _sweep_folder(),
         *_feature_files(),
+        Target("bombs, for all of them", bombs.damage, bombs.read),
     ]
 
 

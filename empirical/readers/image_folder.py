@@ -26,6 +26,8 @@ MODES = ("L", "RGB")
 OF_CIFAR = ("cifar-10-batches-py", "cifar-100-python")  # folders inside of CIFAR's archives
 FIRST_ASKED = 64 << 20  # bytes of pixels above which it is asked whether there is memory for more
 MAX_SCANS = 64  # of one JPEG; encoders write about 10
+LARGE = 1 << 20  # pixels above which an image's memory is asked for before it is decoded
+PER_PIXEL = 16  # bytes: four of the decoder's, three as they are kept, and copies on the way
 MAX_FILE = 64 << 20  # bytes of one member
 MAX_PIXELS = 4096 * 4096  # of one image
 MAX_TOTAL = 4 << 30  # bytes of pixels in one split: a data set is held in memory
@@ -70,7 +72,8 @@ def read_images(path: Path, *, progress: bool = False) -> tuple[Labelled, Labell
         try:
             shape = split.add(member, content, shape)
         except MemoryError as error:
-            raise MemoryError(f"{path}: member {str(member)!r}: {error}") from error
+            told = str(error) or f"decoding it needs more, allowed are {memory.in_words(memory.allowed())}"
+            raise MemoryError(f"{path}: member {str(member)!r}: {told}") from error
         except ValueError as error:
             raise ValueError(f"{path}: member {str(member)!r} {error}") from error
     if (of_cifar or (path / "train").is_file()) and not splits["train"].names:
@@ -172,7 +175,7 @@ def _decode(content: bytes) -> tuple[bytes, tuple[int, ...]]:
                 image = ImageOps.exif_transpose(opened)
                 size = (image.height, image.width)
                 return image.tobytes(), size if image.mode == "L" else (*size, 3)
-    except _Refused:
+    except (_Refused, MemoryError):
         raise
     except Exception as error:  # decoders raise errors of many kinds on damaged bytes
         reason = "not a JPEG or PNG that can be decoded" if "BytesIO" in str(error) else str(error)
@@ -194,3 +197,5 @@ def _require_plain(image: Image.Image, content: bytes) -> None:
         raise _Refused(f"has mode {image.mode}, but must be 8-bit grey (L) or RGB: convert it")
     if image.width * image.height > MAX_PIXELS:
         raise _Refused(f"is {image.width} x {image.height}, over the limit of {MAX_PIXELS} pixels")
+    if image.width * image.height > LARGE:
+        memory.require(f"an image of {image.width} x {image.height}", PER_PIXEL * image.width * image.height)
