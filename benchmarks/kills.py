@@ -88,7 +88,12 @@ def files(*patterns: str) -> Callable[[Path], Iterator[tuple[str, bytes]]]:
 
 
 def _untimed(value: Any) -> Any:
-    return {k: v for k, v in value.items() if k not in TIMINGS} if isinstance(value, dict) else value
+    """The value without times, at any depth: a proof has them step by step."""
+    if isinstance(value, list):
+        return [_untimed(entry) for entry in value]
+    return (
+        {k: _untimed(v) for k, v in value.items() if k not in TIMINGS} if isinstance(value, dict) else value
+    )
 
 
 PROGRAMS = (

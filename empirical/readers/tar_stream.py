@@ -5,7 +5,7 @@ believes what a sparse member claims. Here a member is a plain file or a folder 
 
     header    512 bytes: name, size in octal (or binary), checksum, kind, and a prefix of the name (POSIX.1-1988)
     content   padded to whole blocks
-    end       two blocks of zeros, and nothing but zeros after them
+    end       a block of zeros (two, as it should be), and nothing but zeros after it
 
 Kinds L (GNU's long name) and x (a pax header: "LENGTH KEY=VALUE" lines) precede a member and give its name or size.
 """
@@ -146,15 +146,12 @@ class Tar:
         return Header(name, size, kind)
 
     def _require_end(self, start: int) -> None:
-        """Nothing but zeros from the block at `start` on, and one more block of them at least."""
-        message = (
-            f"a member's header is damaged or missing: there are zeros at byte {start}, and more after them"
-        )
-        if any(self._block()):
-            raise Damaged(message)
+        """Nothing but zeros from the block at `start` on."""
         while piece := self._read(PIECE):
             if any(piece):
-                raise Damaged(message)
+                raise Damaged(
+                    f"a member's header is damaged or missing: there are zeros at byte {start}, and more after them"
+                )
 
 
 def _octal(field: bytes) -> int | None:

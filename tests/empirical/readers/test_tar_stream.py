@@ -87,6 +87,12 @@ def test_no_cut_shortens_the_archive(size):
         read(WHOLE[:size])
 
 
+@pytest.mark.parametrize("zeros", [512, 513, 1024, 10240, 1 << 20])
+def test_an_archive_ends_with_a_block_of_zeros_or_more(zeros):
+    content = WHOLE.rstrip(b"\0")
+    assert len(read(content + bytes(-len(content) % 512 + zeros))) == 8
+
+
 def header(name, size, kind=b"0", at=()):
     info = tarfile.TarInfo(name)
     info.size, info.type = size, kind
