@@ -42,14 +42,16 @@ class Refused(ValueError):
 def split_spec(spec: Path | str) -> tuple[Path, str | None]:
     """FILE:NAME in its two parts; a file whose own name holds a colon is itself."""
     if Path(spec).exists():
-        return Path(spec), None
+        return existing(spec), None
     file, colon, name = str(spec).rpartition(":")
     return (existing(file), name) if colon and name else (existing(spec), None)
 
 
 def existing(spec: Path | str) -> Path:
     if not Path(spec).is_file():
-        raise FileNotFoundError(f"no file {spec}")
+        # A pipe would be waited for without end.
+        kind = " (a folder, pipe or device is none)" if Path(spec).exists() else ""
+        raise FileNotFoundError(f"no file {spec}{kind}")
     return Path(spec)
 
 

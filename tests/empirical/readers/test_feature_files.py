@@ -1,6 +1,7 @@
 """Features and labels of every format: read back in blocks as written, or an error that names the file."""
 
 import csv
+import os
 import re
 import tracemalloc
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from finegrain.empirical.readers.array_files import read_whole
 from finegrain.empirical.readers.feature_files import open_shard
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -280,6 +282,15 @@ def test_what_cannot_be_read_is_refused_by_name(write, message, tmp_path):
     with pytest.raises((ValueError, FileNotFoundError)) as refused:
         list(open_shard(write(tmp_path))[0].blocks(4))
     assert str(refused.value) == message.format(x=tmp_path / "x")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("ending", ["npy", "npz", "safetensors", "csv", "parquet"])
+def test_a_pipe_or_a_folder_is_no_file_and_is_not_waited_for(make, ending, tmp_path):
+    make(tmp_path / f"x.{ending}")
+    for read in (open_shard, lambda path: read_whole(path, "x"), lambda path: open_shard(f"{path}:name")):
+        with pytest.raises(FileNotFoundError, match=rf"no file .*x\.{ending} \(a folder, pipe or device is none\)"):
+            read(tmp_path / f"x.{ending}")
 
 
 def test_a_colon_in_a_path_is_no_name(tmp_path):
