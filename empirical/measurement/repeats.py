@@ -18,9 +18,8 @@ class Repeats:
 
     def update(self, features: Any) -> None:
         """Look at the rows of a block (n, d)."""
-        if getattr(getattr(features, "device", "cpu"), "type", "cpu") != "cpu" or "bfloat16" in str(
-            features.dtype
-        ):
+        away = getattr(getattr(features, "device", "cpu"), "type", "cpu") != "cpu"
+        if away or "float8" in str(features.dtype) or "bfloat16" in str(features.dtype):
             return
         block = np.ascontiguousarray(features[: MOST - self.rows])
         for row in block:

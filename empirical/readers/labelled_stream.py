@@ -85,7 +85,10 @@ def _prepared(batches: Iterable[Any], apart: bool, types: set[str]) -> Iterator[
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             raise ValueError(f"batches must be pairs (features, labels), got {type(batch).__name__}")
         x, y = batch
-        types.add(str(getattr(x, "dtype", "float64")).removeprefix("torch."))
+        x = x.detach() if hasattr(x, "detach") else x
+        x = x if is_array_api_obj(x) and not isinstance(x, np.ndarray) else _plain("features", x)
+        checks.shape("features", x, ("N", "d"))
+        types.add(str(x.dtype).removeprefix("torch."))
         x = _floating("features", x)
         yield (x.cpu(), y.cpu() if hasattr(y, "cpu") else y) if apart and hasattr(x, "cpu") else (x, y)
 
@@ -113,19 +116,23 @@ def _files(features: Sequence[Path | str], labels: Any) -> list[Shard]:
 
 def _array(name: str, value: Any) -> Source:
     """An array in memory as a source; labels become NumPy's, features stay where they are."""
-    kind = type(value).__name__
-    if not is_array_api_obj(value):
-        try:
-            value = np.asarray(value)
-        except ValueError as error:
-            raise ValueError(f"{name} must be an array, got {kind} of rows of several lengths") from error
-    if name == "labels" and not isinstance(value, np.ndarray):
+    if not is_array_api_obj(value) or isinstance(value, np.ndarray):
+        value = _plain(name, value)
+    elif name == "labels":
         value = host(value)
-    if isinstance(value, np.ndarray) and value.dtype == object:
-        value = _of_objects(name, value, kind)
     checks.shape(name, value, ("N", "d") if name == "features" else ("N",))
     rows = value.shape[0]
     return Source(name, rows, lambda size: (value[i : i + size, ...] for i in range(0, rows, size)))
+
+
+def _plain(name: str, value: Any) -> NDArray[Any]:
+    """A NumPy array of what is no array of another library, and not of objects."""
+    kind = type(value).__name__
+    try:
+        value = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array, got {kind} of rows of several lengths") from error
+    return _of_objects(name, value, kind) if value.dtype == object else value
 
 
 def _of_objects(name: str, value: NDArray[Any], kind: str) -> NDArray[Any]:

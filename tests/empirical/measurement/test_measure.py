@@ -132,6 +132,17 @@ def test_torch_arrays_and_batches_give_the_same(result):
     same(measure(layer_batches(model, batches, "0"), coarse_map=COARSE, groups=5), result, 1e-9)
 
 
+@pytest.mark.parametrize("give", [
+    lambda x: torch.from_numpy(x).requires_grad_(), lambda x: x.tolist(), lambda x: torch.from_numpy(x).int(),
+    lambda x: x.astype(np.int16), lambda x: x > 0,
+])  # fmt: skip
+def test_batches_may_be_of_any_real_type(give):
+    x = np.round(8 * X)
+    found = measure(iter([(give(x[:60]), Y[:60]), (give(x[60:]), Y[60:])]), num_classes=4, groups=1)
+    right = measure(x > 0 if found.precision["features"] == "bool" else x, Y, groups=1)
+    same(found, right, 1e-9)
+
+
 def test_labels_may_be_words_and_the_map_may_name_them(tmp_path):
     words = np.array(["cat", "lynx", "dog", "wolf"])[Y]
     (tmp_path / "coarse.json").write_text(
@@ -232,6 +243,16 @@ BAD = [
     ((iter([(X, Y)]), None), {}, "batches (features, labels) need num_classes, and no labels beside them"),
     ((iter([]), None), {"num_classes": 3}, "features must hold at least one sample, got none"),
     ((3, None), {}, "features must be files, an array or batches, got int"),
+    ((iter([X]), None), {"num_classes": 4}, "batches must be pairs (features, labels), got ndarray"),
+    ((iter([(X[:, 0], Y)]), None), {"num_classes": 4}, "features must have shape (N, d), got (120,)"),
+    (
+        (iter([(X * 1j, Y)]), None),
+        {"num_classes": 4},
+        "features must hold real numbers, got dtype complex128",
+    ),
+    ((iter([(X, ["a"] * 120)]), None), {"num_classes": 4}, "labels must be integers, got list ['a', 'a'"),
+    ((X, [None] * 120), {}, "labels must hold integers or text, got objects in list"),
+    (([[1], [1, 2]], [0, 1]), {}, "features must be an array, got list of rows of several lengths"),
     ((X[:0], Y[:0]), {}, "features must hold features of shape (N, d), not empty"),
     (
         (X, Y),

@@ -289,7 +289,9 @@ def test_what_cannot_be_read_is_refused_by_name(write, message, tmp_path):
 def test_a_pipe_or_a_folder_is_no_file_and_is_not_waited_for(make, ending, tmp_path):
     make(tmp_path / f"x.{ending}")
     for read in (open_shard, lambda path: read_whole(path, "x"), lambda path: open_shard(f"{path}:name")):
-        with pytest.raises(FileNotFoundError, match=rf"no file .*x\.{ending} \(a folder, pipe or device is none\)"):
+        with pytest.raises(
+            FileNotFoundError, match=rf"no file .*x\.{ending} \(a folder, pipe or device is none\)"
+        ):
             read(tmp_path / f"x.{ending}")
 
 
