@@ -25,7 +25,16 @@ from safetensors import SafetensorError, safe_open
 from finegrain.theory.tools import memory
 
 Block = NDArray[Any]
-DAMAGED = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError, csv.Error)
+# NotImplementedError: of zipfile, for a version that it does not know.
+DAMAGED = (
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    NotImplementedError,
+    zlib.error,
+    SafetensorError,
+    csv.Error,
+)
 # From NumPy on the header of an .npy, which it reads as a Python expression.
 HEADER = (*DAMAGED, tokenize.TokenError, SyntaxError, OverflowError, TypeError, MemoryError, RecursionError)
 MAX_COLUMNS = 2**20  # of features, or 8 MiB a row

@@ -102,7 +102,8 @@ def test_arrays_that_claim_more_than_they_hold_cost_no_memory(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("offset", "message"), [(8, "is encrypted"), (10, "compression method is not supported")]
+    ("offset", "message"),
+    [(6, "zip file version"), (8, "is encrypted"), (10, "compression method is not supported")],
 )
 def test_an_archive_that_zipfile_cannot_open_is_named(tmp_path, offset, message):
     path = tmp_path / "x.npz"
