@@ -202,6 +202,22 @@ def test_discover_of_a_network(place, tmp_path):
     assert len(read(tmp_path / "discovery.json")["classes"]) == 2
 
 
+@pytest.mark.parametrize(("command", "name", "asked"), [
+    ("measure", "measure.json", ("absent.npz",)),
+    ("predict", "prediction.json", ("--data", "images:absent")),
+    ("recover", "all.json", ("absent.toml", "--data", "digits", "--json")),
+    ("theory", "all.json", ("--theorem", "T3", "--json")),
+    ("sims", "all.json", ("verify", "--theorem", "T3", "--json")),
+])  # fmt: skip
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path, command, name, asked):
+    (tmp_path / name).mkdir()
+    last = (tmp_path / name,) if asked[-1] == "--json" else ("--out", tmp_path)
+    if command == "recover":
+        (tmp_path / "absent.toml").write_text(RECIPE.format(map='"mod"', labels="coarse"))
+    result = program(command, *asked, *last, cwd=tmp_path)
+    assert result.returncode == 2 and f"{name} is a folder; name a file" in result.stderr, result.stderr
+
+
 def test_no_option_of_a_command_is_left_untried():
     source = Path(__file__).read_text()
     for name, command in typer.main.get_command(app).commands.items():

@@ -74,12 +74,13 @@ def measure(
     from finegrain.empirical.measurement import measure
     from finegrain.empirical.readers.hooks import model_batches
     from finegrain.sims.processor import in_words, processor
-    from finegrain.theory.tools.files import writable_folder
+    from finegrain.theory.tools.files import writable_file, writable_folder
 
     if bool(features) == bool(model):
         raise ValueError("measure needs files of features, or --model with --layer, and not both")
     of_model = {"of": of, "reduce": reduce, "axes": axes, "call": call}
     folder = writable_folder(out)
+    writable_file(folder / "measure.json")  # refused before the work, not after
     result = measure.measure(
         features or model_batches(str(model), layer, **of_model),
         labels or None,

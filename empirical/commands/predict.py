@@ -58,9 +58,10 @@ def predict(
     from finegrain.empirical.readers.image_cache import default_folder
     from finegrain.sims.plotting import save
     from finegrain.sims.run_folder import hold
-    from finegrain.theory.tools.files import to_json, write_atomic
+    from finegrain.theory.tools.files import to_json, writable_file, write_atomic
 
     with hold(out or Path("runs") / f"predict-{data.replace(':', '-').replace('/', '-')}") as folder:
+        writable_file(folder / "prediction.json")  # refused before the work, not after
         keeps(f"recorded steps are kept in {folder}, and the same command goes on from there")
         images = load(data, root, cache=cache or default_folder(), progress=True)
         result = predict.predict(images, config, device=device, folder=folder, progress=True)
