@@ -28,6 +28,8 @@ from finegrain.empirical.readers.feature_files import open_shard
 from finegrain.empirical.readers.idx import read_idx
 from finegrain.empirical.readers.image_folder import read_images
 
+MOST = 32 << 20  # bytes of a bomb before it is packed, where it repeats a piece
+
 Bomb = Callable[[Path, Random], None]
 
 
@@ -139,7 +141,9 @@ def tar_headers(folder: Path, rng: Random) -> None:
     piece = rng.choice(
         [member("p", record, b"x"), hollow, name, block("else/x", 0), block("d/", number(rng, 30), b"5")]
     )
-    content = SMALL + piece * min(number(rng, 13), 3000) + bytes(rng.choice((512, 1024, 1 << 20)))
+    content = (
+        SMALL + piece * min(number(rng, 13), MOST // len(piece)) + bytes(rng.choice((512, 1024, 1 << 20)))
+    )
     (folder / "input.tar.gz").write_bytes(gzip.compress(content))
 
 
