@@ -233,9 +233,13 @@ def _hooked(model: nn.Module, modules: dict[str, nn.Module], of: str) -> Iterato
     modes = [(module, module.training) for module in model.modules()]
     try:
         with ExitStack() as hooks:
-            for module in model.modules():
+            for module in filter(layouts.of_torch, model.modules()):
                 hooks.callback(module.register_forward_hook(log.given, with_kwargs=True).remove)
             for layer, module in modules.items():
+                if isinstance(module, torch.jit.ScriptModule):
+                    raise ValueError(
+                        f"layer {layer!r} must be no ScriptModule, which takes no hooks; name one around it"
+                    )
                 before, after = log.hooks(layer)
                 if of == "input":
                     hooks.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)

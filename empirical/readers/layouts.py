@@ -49,7 +49,7 @@ class Layout:
 
 def documented(module: nn.Module, ndim: int) -> Layout | None:
     """What torch documents of one of its own layers; None for others, as for a subclass with its own forward."""
-    if not type(module).forward.__module__.startswith("torch.nn.modules"):
+    if not of_torch(module):
         return None
     if isinstance(module, SEQUENCES):
         return Layout(0 if _batch_first(module) else 1, ndim - 1) if ndim == 3 else None
@@ -57,6 +57,13 @@ def documented(module: nn.Module, ndim: int) -> Layout | None:
         return Layout(0, 1)
     several = len(getattr(module, "normalized_shape", ())) > 1
     return Layout(None, ndim - 1) if isinstance(module, FEATURES_LAST) and not several else None
+
+
+def of_torch(module: nn.Module) -> bool:
+    """Whether it is a layer of torch's own, by its forward, with a layout that torch documents."""
+    forward = getattr(type(module), "forward", None)
+    own = getattr(forward, "__module__", "").startswith("torch.nn.modules")
+    return own and isinstance(module, (*SEQUENCES, *FEATURES_FIRST, *FEATURES_LAST))
 
 
 def _batch_first(module: nn.Module) -> bool:

@@ -191,6 +191,15 @@ def test_packed_sequences_are_means_over_their_own_lengths():
     torch.testing.assert_close(h, torch.stack(given))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_compiled_part_of_a_model_is_left_alone_and_is_no_layer():
+    part = torch.jit.trace(nn.Linear(3, 4), torch.randn(N, 3))
+    model, x = nn.Sequential(part, nn.Linear(4, 2)).train(), torch.randn(N, 3)
+    torch.testing.assert_close(rows(model, x, "1"), model(x).detach())
+    with pytest.raises(ValueError, match="layer '0' must be no ScriptModule, which takes no hooks"):
+        rows(model, x, "0")
+
+
 class Thrice(nn.Module):
     def __init__(self):
         super().__init__()
