@@ -17,7 +17,8 @@ from finegrain.empirical.readers.array_files import (
     whole_or_named,
 )
 
-HEAD = 1000  # rows that tell whether a column numbers them
+HEAD = 1000  # rows that tell whether a column numbers them, fewer of a wide table
+HEAD_ENTRIES = 2**22
 FEWEST_ROWS = 8
 LABEL_NAMES = ("labels", "label")
 CURES = {  # of an array with too many axes
@@ -70,6 +71,11 @@ def columns_of(
     if columns.count(chosen) > 1:
         raise Refused(f"{path} must have one column {chosen!r}, got {columns.count(chosen)}")
     return [columns.index(chosen)]
+
+
+def head_rows(width: int) -> int:
+    """Rows of a table so wide that tell whether a column numbers them."""
+    return max(min(HEAD, HEAD_ENTRIES // max(width, 1)), FEWEST_ROWS)
 
 
 def without_index(

@@ -20,6 +20,7 @@ from finegrain.empirical.readers.array_files import MAX_COLUMNS, MAX_LABEL, Bloc
 
 SEPARATORS = (",", ";", "\t", "|")
 MAX_LINE = 2**26  # characters
+FIRST_ROWS = 16  # of a block, before it grows
 DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
 SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n?")  # the first line that spreadsheets write
 
@@ -64,8 +65,11 @@ class Table:
         """
         rows, count = self.rows(), size
         while count == size:
-            block, count = np.empty((size, len(kept))), 0
+            block, count = np.empty((min(size, FIRST_ROWS), len(kept))), 0
             for line, row in islice(rows, size):
+                if count == len(block):
+                    # Grown as rows come: a wide table may have few.
+                    block = np.concatenate([block, np.empty((min(count, size - count), len(kept)))])
                 block[count] = self._floats(line, row, kept)
                 count += 1
             if count:

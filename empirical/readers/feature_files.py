@@ -30,11 +30,11 @@ from finegrain.empirical.readers.array_files import (
     whole_or_named,
 )
 from finegrain.empirical.readers.columns import (
-    HEAD,
     LABEL_NAMES,
     Source,
     chosen_of,
     columns_of,
+    head_rows,
     require_short,
     rows_of,
     streamed,
@@ -151,7 +151,7 @@ def _csv(path: Path, name: str | None, role: str, labels: tuple[str, ...]) -> So
     kept = columns_of(path, table.columns, name, role, labels)
     if role == "labels":
         return Source(str(path), None, lambda size: streamed(path, table.labels(kept[0], size)))
-    head = next(table.numbers(kept, HEAD), np.empty((0, len(kept))))
+    head = next(table.numbers(kept, head_rows(len(kept))), np.empty((0, len(kept))))
     kept, notes = without_index(path, table.columns, kept, head)
     return Source(str(path), None, lambda size: streamed(path, table.numbers(kept, size)), notes)
 

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from finegrain.empirical.readers.array_files import MAX_COLUMNS, MAX_LABEL, Block, Refused
-from finegrain.empirical.readers.columns import HEAD, Source, columns_of, rows_of, streamed, without_index
+from finegrain.empirical.readers.columns import (
+    Source,
+    columns_of,
+    head_rows,
+    rows_of,
+    streamed,
+    without_index,
+)
 from finegrain.theory.tools import memory
 
 
@@ -41,7 +48,7 @@ def parquet_source(path: Path, name: str | None, role: str, labels: tuple[str, .
     shown = f"{path}:{columns[kept[0]]}" if len(kept) == 1 else str(path)
     notes: tuple[str, ...] = ()
     if role == "features" and len(kept) > 1:
-        head = next(blocks(HEAD, kept), np.empty((0, len(kept))))
+        head = next(blocks(head_rows(len(kept)), kept), np.empty((0, len(kept))))
         kept, notes = without_index(path, columns, kept, head, _frames_index(described))
     return Source(shown, rows, lambda size: streamed(path, blocks(size, kept)), notes)
 

@@ -243,6 +243,24 @@ def test_a_long_cell_costs_what_it_is_long(tmp_path):
     tracemalloc.stop()
 
 
+def test_a_wide_table_of_few_rows_costs_what_it_holds(tmp_path):
+    path = written(tmp_path / "t.csv", [f"c{i}" for i in range(20_000)], [range(20_000)] * 3)
+    tracemalloc.start()
+    (block,) = csv_tables.read_table(path).numbers(range(20_000), 4096)
+    assert block.shape == (3, 20_000)
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
+
+
+def test_blocks_grow_with_their_rows(tmp_path):
+    path = written(tmp_path / "t.csv", ["u", "v"], [(i, -i) for i in range(100)])
+    table = csv_tables.read_table(path)
+    for size in (1, 15, 16, 17, 33, 99, 100, 101, 4096):
+        blocks = list(table.numbers([0, 1], size))
+        assert [len(block) for block in blocks[:-1]] == [size] * (len(blocks) - 1)
+        np.testing.assert_array_equal(np.concatenate(blocks), [(i, -i) for i in range(100)])
+
+
 @pytest.mark.parametrize("ending", ["csv", "npz", "parquet"])
 def test_long_labels_are_refused_before_all_are_as_wide(ending, tmp_path):
     path, words = tmp_path / f"t.{ending}", ["a", "b" * 300] * 12
