@@ -32,6 +32,7 @@ from finegrain.empirical.readers.cifar_archive import LAYOUTS, read_cifar
 from finegrain.empirical.readers.feature_files import open_shard
 from finegrain.empirical.readers.idx import read_idx
 from finegrain.empirical.readers.image_folder import read_images
+from finegrain.empirical.readers.image_names import Names
 from finegrain.empirical.readers.testing import batch, meta
 from finegrain.sims.run_folder import RunFolder
 from finegrain.sims.sweeps.points import read_points
@@ -130,15 +131,15 @@ def _idx() -> Target:
 
 
 def _image_files() -> dict[str, bytes]:
-    """Four small images: two classes, train and test, PNG and JPEG."""
+    """Six small images: two classes, train and test, PNG, JPEG and WebP; and their labels.csv."""
     files = {}
-    for i, (split, kind) in enumerate(
-        [("train", "png"), ("train", "jpeg"), ("test", "png"), ("test", "jpeg")]
-    ):
+    for i, (split, kind) in enumerate((s, k) for s in ("train", "test") for k in ("png", "jpeg", "webp")):
         content = io.BytesIO()
         pixels = np.random.default_rng(i).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(content, kind)
+        Image.fromarray(pixels).save(content, kind, **({"lossless": True} if kind == "webp" else {}))
         files[f"{split}/{'ab'[i % 2]}/{i}.{kind}"] = content.getvalue()
+    rows = [f"{name},{name.split('/')[1]},all,{i}.png" for i, name in enumerate(files)]
+    files["labels.csv"] = "\n".join(["path,class,superclass,original_file", *rows]).encode()
     return files
 
 
@@ -183,7 +184,7 @@ def _image_folder() -> Target:
 def _image_cache() -> Target:
     """A damaged entry must be found out: what comes back is what the decoder gives, and no error ever."""
     x = np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3)
-    decoded = ((x, np.array([0, 1])), (x[:1], np.array([1])), ("a", "b"))
+    decoded = ((x, np.array([0, 1])), (x[:1], np.array([1])), Names(("a", "b"), ("c", "c")))
 
     def read(folder: Path) -> object:
         found = image_cache.cached(
@@ -191,6 +192,7 @@ def _image_cache() -> Target:
         )
         for ours, theirs in zip((*found[0], *found[1]), (*decoded[0], *decoded[1]), strict=True):
             assert np.array_equal(ours, theirs), "a damaged entry was taken for a whole one"
+        assert found[2] == decoded[2], "damaged names were taken for whole ones"
         return found
 
     def write(folder: Path) -> None:

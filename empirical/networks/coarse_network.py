@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from finegrain.empirical.networks import two_layer
 from finegrain.empirical.networks.preprocess import Preprocess
-from finegrain.empirical.readers.coarse_maps import coarse_map, coarse_names
+from finegrain.empirical.readers.coarse_maps import coarse_names
 from finegrain.empirical.readers.data import Dataset
 from finegrain.sims.initial_weights import gaussian
 from finegrain.theory.targets import centred_one_hot
@@ -45,7 +45,7 @@ def train_on_coarse_labels(
     Raises:
         ValueError: a map that does not fit the data, or of one coarse class only.
     """
-    fine_to_coarse = coarse_map(map_, data.num_fine, data.class_names)
+    fine_to_coarse = data.coarse_map(map_)
     if fine_to_coarse.max() == 0:
         raise ValueError(f"map must have at least 2 coarse classes to train on, got {map_!r}")
     targets, preprocess = centred_one_hot(fine_to_coarse), Preprocess.fit(data.train_x, DIM)
@@ -65,7 +65,7 @@ def train_on_coarse_labels(
     return CoarseNetwork(
         features=np.maximum(x @ W.T, 0),
         coarse=fine_to_coarse[data.train_y],
-        coarse_names=coarse_names(map_, int(fine_to_coarse.max()) + 1),
+        coarse_names=coarse_names(map_, int(fine_to_coarse.max()) + 1, data.superclasses),
         classifier=A,
         test_accuracy=float(right.mean()),
     )

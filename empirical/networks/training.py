@@ -33,7 +33,6 @@ from finegrain.empirical.networks.augment import Images, batches, pixel_stats
 from finegrain.empirical.networks.recipe import Recipe
 from finegrain.empirical.networks.representation import classifier_of, represent
 from finegrain.empirical.networks.training_state import State, weights_of
-from finegrain.empirical.readers.coarse_maps import coarse_map
 from finegrain.empirical.readers.data import Dataset
 from finegrain.sims.run_folder import Arrays, RunFolder, digest
 from finegrain.sims.samples.loss import device_named
@@ -120,7 +119,7 @@ def train(
     """
     place, rank, ranks = _processes(device)
     recipe = replace(recipe, precision=precision_on(place, recipe.precision))
-    fine_to_coarse = coarse_map(recipe.map, data.num_fine, data.class_names)
+    fine_to_coarse = data.coarse_map(recipe.map)
     _check(recipe, len(data.train_x), fine_to_coarse, ranks)
     stats = pixel_stats(data.train_x)
     images = {
@@ -129,7 +128,10 @@ def train(
     }
     state = State.start(recipe, images["train"], fine_to_coarse)
     run = _Run(recipe, images, fine_to_coarse, state, place, rank, ranks)
-    parts = (data.train_x, data.train_y, data.test_x, data.test_y)
+    parts = [data.train_x, data.train_y, data.test_x, data.test_y]
+    if recipe.map == "superclasses" and data.superclasses:
+        # The recipe names the map, but it is the data that tell it.
+        parts.append(fine_to_coarse)
     settings = {"recipe": asdict(recipe), "images": digest(*parts)}
     with _opened(folder, settings, data, rank) as record:
         done = run.resume(record)

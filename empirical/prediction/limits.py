@@ -21,7 +21,6 @@ import numpy as np
 
 from finegrain.empirical.prediction.config import Config
 from finegrain.empirical.prediction.sweep import sweep
-from finegrain.empirical.readers.coarse_maps import coarse_map
 from finegrain.empirical.readers.data import Dataset
 from finegrain.theory.mixture import Mixture
 from finegrain.theory.tools import checks
@@ -46,7 +45,7 @@ def drawn(data: Dataset, inputs: str, count: int, repeat: int, coarse: str = "mo
         chosen = rng.permutation(len(data.train_y))[:count]
         train = data.train_x[chosen], data.train_y[chosen]
     else:
-        mixture = Mixture.fit(data.train_x, data.train_y, coarse_map(coarse, data.num_fine, data.class_names))
+        mixture = Mixture.fit(data.train_x, data.train_y, data.coarse_map(coarse))
         train = mixture.sample(count, rng)
     return Dataset(
         f"{inputs} of {data.name}", *train, data.test_x[:TESTS], data.test_y[:TESTS], data.class_names

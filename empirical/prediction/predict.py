@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from finegrain.empirical.networks import two_layer
 from finegrain.empirical.networks.preprocess import Preprocess
 from finegrain.empirical.prediction.config import Config
-from finegrain.empirical.readers.coarse_maps import coarse_map
 from finegrain.empirical.readers.data import Dataset
 from finegrain.sims.initial_weights import gaussian
 from finegrain.sims.population.flow import Trajectory, population_descent, population_flow
@@ -169,7 +168,7 @@ def predict(
         progress: show bars with the time left.
         observed: the same training from an earlier call, to set another prediction beside it.
     """
-    fine_to_coarse = coarse_map(config.map, data.num_fine, data.class_names)
+    fine_to_coarse = data.coarse_map(config.map)
     if fine_to_coarse.max() == 0:
         raise ValueError(f"map must have at least 2 coarse classes to train on, got {config.map!r}")
     device_named(device)  # refused before the work, not after

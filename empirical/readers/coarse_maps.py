@@ -5,7 +5,8 @@ halves        the first C/2 labels against the last C/2, K = 2
 random:SEED   fine classes paired at random, K = C/2; NumPy's default generator with that seed
 semantic      CIFAR-10's classes in like pairs, such as cat and dog, K = 5 (finegrain.empirical.readers.cifar_classes)
 opposed       CIFAR-10's classes in unlike pairs, such as airplane and cat, K = 5
-superclasses  CIFAR-100's own 20 superclasses of 5 classes each
+superclasses  what the data's labels.csv says (image_names.py), in the order of their names; without one CIFAR-100's own
+              20 superclasses of 5 classes each
 0,1,0,1       the coarse class of each fine class, in order
 """
 
@@ -31,7 +32,10 @@ NAMES = (*WORDS, "a list such as 0,1,0,1")
 
 
 def coarse_map(
-    spec: str | Sequence[int] | NDArray[np.integer], num_fine: int, class_names: Sequence[str] | None = None
+    spec: str | Sequence[int] | NDArray[np.integer],
+    num_fine: int,
+    class_names: Sequence[str] | None = None,
+    superclasses: Sequence[str] | None = None,
 ) -> NDArray[np.int64]:
     """The coarse class of each of `num_fine` fine classes, shape (C,), values 0..K-1, each taken.
 
@@ -40,6 +44,7 @@ def coarse_map(
         num_fine: C. mod, halves and random need it even and at least 4, so that every coarse class hides two
             fine ones.
         class_names: the C names of the fine classes; semantic, opposed and superclasses go by them, in any order.
+        superclasses: of each fine class the name of its superclass (C,), where the data tell them.
 
     Raises:
         ValueError: an unknown name (the error gives the nearest), a name with C odd or below 4, or a list of
@@ -58,14 +63,19 @@ def coarse_map(
         return np.arange(num_fine) // _half(spec, num_fine)
     if word == "random":
         return _random_pairs(spec, argument, num_fine)
+    if spec == "superclasses" and superclasses is not None:
+        checks.shape("superclasses", np.asarray(superclasses), (num_fine,))
+        return np.unique(superclasses, return_inverse=True)[1].astype(np.int64)
     if spec in GROUPS:
         return _grouped(spec, num_fine, class_names)
     nearest = difflib.get_close_matches(word, WORDS, n=1, cutoff=0)[0]
     raise ValueError(f"coarse_map must be one of {', '.join(NAMES)}; got {spec!r} (nearest: {nearest})")
 
 
-def coarse_names(spec: str, num_coarse: int) -> list[str]:
+def coarse_names(spec: str, num_coarse: int, superclasses: Sequence[str] | None = None) -> list[str]:
     """Names of the K coarse classes of a map: words for semantic, opposed and superclasses, numbers for others."""
+    if spec == "superclasses" and superclasses is not None:
+        return sorted(set(superclasses))
     return list(GROUPS[spec]) if spec in GROUPS else [str(k) for k in range(num_coarse)]
 
 

@@ -3,7 +3,7 @@
 digits          scikit-learn's 1,797 digits of 8 x 8 pixels, 0..16; needs no download
 fashion-mnist   IDX files; default folder that of Debian's package dataset-fashion-mnist
 mnist           IDX files in the folder `root`
-images:PATH     a folder or tar of train/<class>/*.jpg|png and test/<class>/*.jpg|png
+images:PATH     a folder or tar of train/<class>/*.jpg|png|webp and test/<class>/*.jpg|png|webp, and of a labels.csv
 cifar10:PATH    the official archive cifar-10-python.tar.gz
 cifar100:PATH   the official archive cifar-100-python.tar.gz, with its fine labels
 features:PATH   a .npz or .safetensors file of a frozen network's features (N, ...) and labels (N,): arrays "features",
@@ -15,6 +15,7 @@ Archives and folders of images are decoded once where a cache is given (image_ca
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ from numpy.typing import NDArray
 from finegrain.empirical.readers import image_cache
 from finegrain.empirical.readers.array_files import read_whole
 from finegrain.empirical.readers.cifar_archive import LAYOUTS, read_cifar
+from finegrain.empirical.readers.coarse_maps import coarse_map
 from finegrain.empirical.readers.idx import read_idx
 from finegrain.empirical.readers.image_folder import read_images
+from finegrain.empirical.readers.image_names import Names
 from finegrain.theory.tools import checks
 from finegrain.theory.tools.brief import brief
 
@@ -53,6 +56,7 @@ class Dataset:
         train_x, test_x: uint8 images (N, H, W) or (N, H, W, 3), or features (N, d)
         train_y, test_y: int64 fine labels (N,), 0..C-1
         class_names: C names
+        names: what the images are called, and the classes' superclasses, where `load` read files of images
         root: the folder that a relative path in `name` starts from, where `load` read one
     """
 
@@ -63,6 +67,7 @@ class Dataset:
     test_y: NDArray[np.int64]
     class_names: tuple[str, ...]
     root: str | None = None
+    names: Names | None = None
 
     __repr__ = brief
 
@@ -79,6 +84,15 @@ class Dataset:
     def num_fine(self) -> int:
         """C, the number of fine classes."""
         return len(self.class_names)
+
+    @property
+    def superclasses(self) -> tuple[str, ...] | None:
+        """The superclass of each class (C,), where the data tell them."""
+        return self.names.superclasses if self.names else None
+
+    def coarse_map(self, spec: str | Sequence[int]) -> NDArray[np.int64]:
+        """The coarse class of each fine class (C,), by name or list (finegrain.empirical.readers.coarse_maps)."""
+        return coarse_map(spec, self.num_fine, self.class_names, self.superclasses)
 
 
 def as_dataset(data: Dataset | str, *, progress: bool = False) -> Dataset:
@@ -131,14 +145,15 @@ def _decoded(name: str, path: Path, cache: Path | str | None, verify: bool, prog
     def decode() -> image_cache.Decoded:
         if kind == "images":
             return read_images(path, progress=progress)
-        return read_cifar(kind, path, verify=verify, progress=progress)
+        train, test, classes = read_cifar(kind, path, verify=verify, progress=progress)
+        return train, test, Names(classes)
 
     if cache is None:
-        train, test, classes = decode()
+        train, test, names = decode()
     else:
         reader = kind if verify else f"{kind}, not verified"
-        train, test, classes = image_cache.cached(Path(cache), reader, path, decode)
-    return Dataset(name, *train, *test, classes)
+        train, test, names = image_cache.cached(Path(cache), reader, path, decode)
+    return Dataset(name, *train, *test, names.classes, names=names)
 
 
 def _digits() -> Dataset:

@@ -1,7 +1,8 @@
 """Decoded images kept on disk: an archive or folder is decoded once, then its arrays are mapped into memory.
 
     FOLDER/KEY/train_x.npy, train_y.npy, test_x.npy, test_y.npy
-    FOLDER/KEY/entry.json     the reader, the source's fingerprint, the class names and each file's SHA-256
+    FOLDER/KEY/names.json     what classes and images are called (image_names.py)
+    FOLDER/KEY/entry.json     the reader, the source's fingerprint and each file's SHA-256
 
 KEY is a hash of reader and fingerprint, so a source that changes gets an entry of its own. An entry is written beside
 its place and renamed, under a lock: a kill leaves none or a whole one, and of two processes the second waits and reads.
@@ -18,19 +19,24 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from finegrain.empirical.readers.image_names import Names
 from finegrain.sims.run_folder import lock
 
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
-Decoded = tuple[Labelled, Labelled, tuple[str, ...]]
+Decoded = tuple[Labelled, Labelled, Names]
 
-FORMAT = 2  # of the entries; one of another format is not looked at (2: images are turned as their EXIF says)
+# Of the entries; one of another format is not looked at. 2: images are turned as their EXIF says. 3: names.json.
+FORMAT = 3
+ARRAYS = ("train_x", "train_y", "test_x", "test_y")
+NAMES = "names.json"
 
 
 def default_folder() -> Path:
@@ -45,7 +51,7 @@ def cached(folder: Path, reader: str, source: Path, decode: Callable[[], Decoded
         folder: of the cache, made if need be.
         reader: names what `decode` does; another reader of the same source has an entry of its own.
         source: the file or folder that `decode` reads.
-        decode: training images and labels, test images and labels, class names. Its errors are passed on, and
+        decode: training images and labels, test images and labels, names. Its errors are passed on, and
             nothing is written then.
 
     Returns:
@@ -101,9 +107,16 @@ def _read(entry: Path, about: dict[str, Any]) -> Decoded | None:
         record = json.loads((entry / "entry.json").read_text())
         if record["about"] != about:
             return None
-        arrays = [_mapped(entry / name, sha256) for name, sha256 in sorted(record["sha256"].items())]
-        test_x, test_y, train_x, train_y = arrays
-        return (train_x, train_y), (test_x, test_y), tuple(record["class_names"])
+        sha256 = record["sha256"]
+        train_x, train_y, test_x, test_y = (
+            _mapped(entry / f"{name}.npy", sha256[f"{name}.npy"]) for name in ARRAYS
+        )
+        words = (entry / NAMES).read_bytes()
+        if hashlib.sha256(words).hexdigest() != sha256[NAMES]:
+            return None
+        # Of an entry that is as it was written, what JSON gives as lists was tuples.
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(words).items()}
+        return (train_x, train_y), (test_x, test_y), Names(**fields)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
@@ -116,25 +129,20 @@ def _mapped(file: Path, sha256: str) -> NDArray[Any]:
 
 def _write(entry: Path, about: dict[str, Any], decoded: Decoded) -> None:
     """Put an entry in place, whole; the one that was there, damaged, goes only then."""
-    (train_x, train_y), (test_x, test_y), class_names = decoded
-    arrays: dict[str, NDArray[Any]] = {
-        "train_x": train_x,
-        "train_y": train_y,
-        "test_x": test_x,
-        "test_y": test_y,
-    }
+    (train_x, train_y), (test_x, test_y), names = decoded
+    arrays = dict(zip(ARRAYS, (train_x, train_y, test_x, test_y), strict=True))
     part, old = (entry.with_name(f".{entry.name}.{kind}") for kind in ("part", "old"))
     try:
         for leftover in (part, old):  # of a killed writer: we hold the lock
             shutil.rmtree(leftover, ignore_errors=True)
         part.mkdir()
         for name, array in arrays.items():
-            with open(part / f"{name}.npy", "wb") as file:
+            with _kept(part / f"{name}.npy") as file:
                 np.save(file, array)
-                file.flush()
-                os.fsync(file.fileno())
-        digests = {f"{name}.npy": _sha256(part / f"{name}.npy") for name in arrays}
-        record = {"about": about, "class_names": class_names, "sha256": digests}
+        with _kept(part / NAMES) as file:
+            file.write(json.dumps(asdict(names)).encode())
+        digests = {file.name: _sha256(file) for file in part.iterdir()}
+        record = {"about": about, "sha256": digests}
         (part / "entry.json").write_text(json.dumps(record))
         if entry.exists():
             entry.rename(old)
@@ -142,6 +150,15 @@ def _write(entry: Path, about: dict[str, Any], decoded: Decoded) -> None:
     finally:
         for leftover in (part, old):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def _kept(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, on the disk when it is closed."""
+    with open(path, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager

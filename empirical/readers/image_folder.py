@@ -1,8 +1,9 @@
-"""A folder, or a tar of one, of images: train/<class>/*.jpg|png and test/<class>/*.jpg|png.
+"""A folder, or a tar of one, of images: train/<class>/*.jpg|png|webp and test/<class>/*.jpg|png|webp.
 
 Both are read as one stream of members (members.py) and decoded in memory, turned as their EXIF says. Nothing under
 train/ or test/ is passed over in silence: what is not an image of the common size and mode is an error that names it.
-Files elsewhere, and hidden ones, are left alone.
+A labels.csv beside train/ says what classes and images are called (image_names.py). Files elsewhere, and hidden ones,
+are left alone.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from finegrain.empirical.readers.image_names import LABELS, Names, named, without_suffix
 from finegrain.empirical.readers.members import folder_members, tar_members
+from finegrain.empirical.readers.webp import is_webp, webp_size
 from finegrain.theory.tools import memory
 
 SPLITS = ("train", "test")
-SUFFIXES = (".jpg", ".jpeg", ".png")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+FORMATS = ("JPEG", "PNG", "WEBP")  # of Pillow
 MODES = ("L", "RGB")
 OF_CIFAR = ("cifar-10-batches-py", "cifar-100-python")  # folders inside of CIFAR's archives
 FIRST_ASKED = 64 << 20  # bytes of pixels above which it is asked whether there is memory for more
@@ -35,11 +39,11 @@ MAX_TOTAL = 4 << 30  # bytes of pixels in one split: a data set is held in memor
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
-def read_images(path: Path, *, progress: bool = False) -> tuple[Labelled, Labelled, tuple[str, ...]]:
-    """Training images and labels, test images and labels, and the class names, sorted as text.
+def read_images(path: Path, *, progress: bool = False) -> tuple[Labelled, Labelled, Names]:
+    """Training images and labels, test images and labels, and what images and classes are called.
 
-    Images are uint8, (N, H, W) when grey and (N, H, W, 3) when RGB, ordered by class and file name, so that
-    a folder and a tar of it give the same arrays. Labels are positions in the class names.
+    Images are uint8, (N, H, W) when grey and (N, H, W, 3) when RGB, ordered by class folder and file name, so that
+    a folder and a tar of it give the same arrays. Labels are positions among the class folders, sorted as text.
 
     Args:
         path: a folder, or a tar, tar.gz or tar.xz file.
@@ -49,19 +53,26 @@ def read_images(path: Path, *, progress: bool = False) -> tuple[Labelled, Labell
         FileNotFoundError: no folder and no file at `path`.
         ValueError: a damaged or truncated archive or image; images that differ in size or mode; a class
             folder without images; test classes that are not those of train; a member that is a link, device,
-            named twice, too large, outside the archive, or not an image. The message names file and member.
+            named twice, too large, outside the archive, or not an image; a labels.csv that does not fit. The message
+            names file and member.
         MemoryError: pixels that need more than is allowed.
     """
     if not (path.is_dir() or path.is_file()):
         raise FileNotFoundError(f"images must be a folder or a tar file, got {path}, which is neither")
     if path.is_dir():
-        members = folder_members(path, SPLITS, max_bytes=MAX_FILE, progress=progress)
+        members = folder_members(path, SPLITS, (LABELS,), max_bytes=MAX_FILE, progress=progress)
     else:
         members = tar_members(path, max_bytes=MAX_FILE, progress=progress)
     splits = {name: _Split() for name in SPLITS}
     shape: tuple[int, ...] | None = None
+    table: bytes | None = None
     of_cifar = any((path / name).exists() for name in ("data_batch_1", *OF_CIFAR))
     for member, content in members:
+        if member.parts == (LABELS,) and content is not None:
+            if table is not None:
+                raise ValueError(f"{path}: member {LABELS!r} is there twice")
+            table = content
+            continue
         if _elsewhere(member):
             of_cifar = of_cifar or member.parts[0] in OF_CIFAR
             continue
@@ -81,7 +92,12 @@ def read_images(path: Path, *, progress: bool = False) -> tuple[Labelled, Labell
             f"{path} holds CIFAR's batches, not a folder per class: read its archive as cifar10:PATH or cifar100:PATH"
         )
     classes = _classes(path, splits)
-    return splits["train"].arrays(path, classes, shape), splits["test"].arrays(path, classes, shape), classes
+    train, test = (splits[name].arrays(path, classes, shape) for name in SPLITS)
+    paths = {name: splits[name].paths(name) for name in SPLITS}
+    try:
+        return train, test, named(classes, paths, table)
+    except ValueError as error:
+        raise ValueError(f"{path}: member {LABELS!r} {error}") from error
 
 
 @dataclass
@@ -115,10 +131,18 @@ class _Split:
         self.names.append((member.parts[1], member.parts[2]))
         return own_shape
 
+    def order(self) -> list[int]:
+        """Of the images, by class and file name."""
+        return sorted(range(len(self.names)), key=self.names.__getitem__)
+
+    def paths(self, split: str) -> list[str]:
+        """SPLIT/<class>/<name> without suffix, in that order."""
+        return [without_suffix("/".join((split, *self.names[i]))) for i in self.order()]
+
     def arrays(self, path: Path, classes: tuple[str, ...], shape: tuple[int, ...] | None) -> Labelled:
         """Images (N, *shape) and labels (N,), ordered by class and file name."""
         assert shape is not None  # _classes has refused a split without images
-        order = sorted(range(len(self.names)), key=self.names.__getitem__)
+        order = self.order()
         for i, j in pairwise(order):
             if self.names[i] == self.names[j]:
                 raise ValueError(f"{path}: image {'/'.join(self.names[i])!r} is there twice")
@@ -149,7 +173,7 @@ def _classes(path: Path, splits: dict[str, _Split]) -> tuple[str, ...]:
         if empty := sorted(split.folders - found[name]):
             raise ValueError(f"{path}: class folder {name}/{empty[0]} has no image")
         if not found[name]:
-            raise ValueError(f"{path} must hold images as {name}/<class>/*.jpg or *.png, got none")
+            raise ValueError(f"{path} must hold images as {name}/<class>/*.jpg, *.png or *.webp, got none")
     if extra := sorted(found["test"] - found["train"]):
         raise ValueError(f"{path}: test has classes that train has not: {', '.join(extra)}")
     if missing := sorted(found["train"] - found["test"]):
@@ -165,12 +189,14 @@ def _elsewhere(member: PurePosixPath) -> bool:
 
 
 def _decode(content: bytes) -> tuple[bytes, tuple[int, ...]]:
-    """The pixels of one JPEG or PNG, row by row, and their shape: (H, W) when grey, (H, W, 3) when RGB."""
+    """The pixels of one JPEG, PNG or WebP, row by row, and their shape: (H, W) when grey, (H, W, 3) when RGB."""
     try:
         with warnings.catch_warnings():
             # Of pixels, for which our own limit is lower, and of metadata that are not read.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as opened:
+            if is_webp(content):
+                _require_few(*webp_size(content))
+            with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
                 _require_plain(opened, content)
                 image = ImageOps.exif_transpose(opened)
                 size = (image.height, image.width)
@@ -178,7 +204,7 @@ def _decode(content: bytes) -> tuple[bytes, tuple[int, ...]]:
     except (_Refused, MemoryError):
         raise
     except Exception as error:  # decoders raise errors of many kinds on damaged bytes
-        reason = "not a JPEG or PNG that can be decoded" if "BytesIO" in str(error) else str(error)
+        reason = "not a JPEG, PNG or WebP that can be decoded" if "BytesIO" in str(error) else str(error)
         raise ValueError(f"is a broken image: {reason}") from error
 
 
@@ -195,7 +221,11 @@ def _require_plain(image: Image.Image, content: bytes) -> None:
         raise _Refused(f"has {image.n_frames} frames, but must be one image")  # type: ignore[attr-defined]
     if image.mode not in MODES:
         raise _Refused(f"has mode {image.mode}, but must be 8-bit grey (L) or RGB: convert it")
-    if image.width * image.height > MAX_PIXELS:
-        raise _Refused(f"is {image.width} x {image.height}, over the limit of {MAX_PIXELS} pixels")
-    if image.width * image.height > LARGE:
-        memory.require(f"an image of {image.width} x {image.height}", PER_PIXEL * image.width * image.height)
+    _require_few(image.width, image.height)
+
+
+def _require_few(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise _Refused(f"is {width} x {height}, over the limit of {MAX_PIXELS} pixels")
+    if width * height > LARGE:
+        memory.require(f"an image of {width} x {height}", PER_PIXEL * width * height)

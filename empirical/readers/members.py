@@ -13,6 +13,7 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -34,9 +35,9 @@ Member = tuple[PurePosixPath, bytes | None]  # content, or None for a folder
 
 
 def folder_members(
-    path: Path, subfolders: Iterable[str], *, max_bytes: int, progress: bool
+    path: Path, subfolders: Iterable[str], files: Iterable[str] = (), *, max_bytes: int, progress: bool
 ) -> Iterator[Member]:
-    """What lies below some subfolders of a folder, in sorted order.
+    """Those of `files` that a folder has, then what lies below some subfolders of it, in sorted order.
 
     Raises:
         ValueError: a link, a device, or a file of more than `max_bytes` bytes.
@@ -45,7 +46,8 @@ def folder_members(
     for name in subfolders:
         if (path / name).is_symlink():
             raise ValueError(f"{path}: {name} is a link, which is refused")
-    found = [entry for name in subfolders for entry in sorted((path / name).rglob("*"))]
+    found = [path / name for name in files if os.path.lexists(path / name)]
+    found += [entry for name in subfolders for entry in sorted((path / name).rglob("*"))]
     for entry in tracked(found, f"reading {path.name}", show=progress):
         member = PurePosixPath(entry.relative_to(path).as_posix())
         if entry.is_symlink() or not (entry.is_dir() or entry.is_file()):

@@ -3,13 +3,17 @@
     write_cifar(folder / "cifar-100-python.tar.gz", "cifar100", train=500, test=100)
     load("cifar100:cifar-100-python.tar.gz", folder, verify=False)
 
-Their pickles are written instruction by instruction as Python 2 wrote the official ones: protocol 2, byte strings,
+    write_images(folder / "images.tar.xz", {"cat": "pets", "dog": "pets", "ship": "vehicles"})
+    load("images:images.tar.xz", folder)
+
+The pickles of the first pickles are written instruction by instruction as Python 2 wrote the official ones: protocol 2, byte strings,
 arrays through numpy.core.multiarray._reconstruct.
 """
 
 from __future__ import annotations
 
 import io
+import lzma
 import struct
 import tarfile
 from collections.abc import Mapping
@@ -18,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from finegrain.empirical.readers.cifar_archive import LAYOUTS, Layout
 from finegrain.empirical.readers.cifar_classes import SUPERCLASSES
@@ -52,12 +57,67 @@ def write_cifar(
     }
 
 
+def write_images(
+    path: Path,
+    superclass_of: Mapping[str, str],
+    *,
+    train: int = 3,
+    test: int = 1,
+    size: int = 8,
+    seed: int = 0,
+) -> dict[str, NDArray[Any]]:
+    """Write a tar.xz of random images in lossless WebP, and of their labels.csv.
+
+    Args:
+        path: of the tar.xz to write.
+        superclass_of: of each class, the classes in the order of their names.
+        train, test: images of each class.
+        size: pixels on a side.
+        seed: of the images.
+
+    Returns:
+        train_x, train_y, test_x, test_y as they must be read back.
+    """
+    rng, arrays = np.random.default_rng(seed), {}
+    files, rows = {}, ["path,superclass,class,search_noun,original_file"]
+    for split, count in (("train", train), ("test", test)):
+        images = rng.integers(0, 256, (len(superclass_of) * count, size, size, 3), dtype=np.uint8)
+        arrays |= {f"{split}_x": images, f"{split}_y": np.repeat(np.arange(len(superclass_of)), count)}
+        names = [(name, i) for name in superclass_of for i in range(count)]
+        for image, (name, i) in zip(images, names, strict=True):
+            files[f"{split}/{name}/{i:04}.webp"] = webp(image)
+            term = f"{name}_{i % 2}"
+            rows.append(f"{split}/{name}/{i:04}.png,{superclass_of[name]},{name},{term},{term}_s_{i:06}.png")
+    files["labels.csv"] = "\n".join(rows).encode()
+    path.write_bytes(tar_of(files, "xz"))
+    return arrays
+
+
+def write_subtypes(path: Path, terms: Mapping[str, str]) -> None:
+    """Write a csv.xz that gives each image, by its path without suffix, a search term."""
+    rows = ["path,class,search_noun,wordnet30_offset,synset"]
+    rows += [f"{image},{image.split('/')[1]},{term},00000001,{term}" for image, term in terms.items()]
+    path.write_bytes(lzma.compress("\n".join(rows).encode()))
+
+
+def webp(image: NDArray[np.uint8]) -> bytes:
+    """An image (H, W, 3) in lossless WebP."""
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "WEBP", lossless=True)
+    return content.getvalue()
+
+
 def tar_gz(layout: Layout, files: Mapping[str, bytes]) -> bytes:
     """An archive of the layout's folder with these files in it."""
+    return tar_of({f"{layout.folder}/{name}": content for name, content in files.items()}, "gz")
+
+
+def tar_of(files: Mapping[str, bytes], packing: str = "") -> bytes:
+    """An archive of these files, packed as "gz", "xz" or not at all."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+    with tarfile.open(fileobj=packed, mode=f"w:{packing}") as tar:  # type: ignore[call-overload]
         for name, content in files.items():
-            header = tarfile.TarInfo(f"{layout.folder}/{name}")
+            header = tarfile.TarInfo(name)
             header.size = len(content)
             tar.addfile(header, io.BytesIO(content))
     return packed.getvalue()

@@ -27,6 +27,7 @@ from finegrain.empirical.prediction import sweep as prediction_sweep
 from finegrain.empirical.prediction.config import Config
 from finegrain.empirical.readers import image_cache
 from finegrain.empirical.readers.data import Dataset
+from finegrain.empirical.readers.image_names import Names
 from finegrain.paper_figs.gallery import build, changes, inputs
 from finegrain.paper_figs.program import main as figures
 from finegrain.sims import run_folder
@@ -98,7 +99,7 @@ def _accept(folder, version):
 
 def _cache(folder, version):
     data = images()
-    decoded = (data.train_x, data.train_y), (data.test_x, data.test_y), data.class_names
+    decoded = (data.train_x, data.train_y), (data.test_x, data.test_y), Names(data.class_names)
     source = folder.parent / f"features{version}.npz"
     image_cache.cached(folder / "cache", "images", source, lambda: decoded)
 

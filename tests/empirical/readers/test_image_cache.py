@@ -11,14 +11,16 @@ import pytest
 from finegrain.empirical.readers import image_cache
 from finegrain.empirical.readers.data import load
 from finegrain.empirical.readers.image_cache import cached, default_folder, fingerprint
+from finegrain.empirical.readers.image_names import Names
 from finegrain.empirical.readers.testing import write_cifar
 
+NAMES = Names(("cat", "dog"), ("pets", "pets"), ("train/cat/0", "train/dog/\udcff"), ("test/dog/1",))
 SPLITS = ("train_x", "train_y", "test_x", "test_y")
 
 
 def decoded(shift=0):
     x = np.arange(2 * 48, dtype=np.uint8).reshape(2, 4, 4, 3) + np.uint8(shift)
-    return (x, np.array([0, 1])), (x[:1], np.array([1])), ("cat", "dog")
+    return (x, np.array([0, 1])), (x[:1], np.array([1])), NAMES
 
 
 class Counting:
@@ -122,7 +124,7 @@ def test_a_folder_s_fingerprint_is_the_same_from_everywhere(tmp_path, monkeypatc
     assert fingerprint(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", [*(f"{split}.npy" for split in SPLITS), "entry.json"])
+@pytest.mark.parametrize("name", [*(f"{split}.npy" for split in SPLITS), "names.json", "entry.json"])
 @pytest.mark.parametrize("damage", ["bit", "truncated", "absent"])
 def test_a_damaged_entry_is_decoded_anew(tmp_path, source, name, damage):
     decode = Counting()
@@ -138,7 +140,7 @@ def test_a_damaged_entry_is_decoded_anew(tmp_path, source, name, damage):
         assert same(cached(tmp_path / "cache", "images", source, decode), decoded())
     assert decode.calls == 2
     assert sorted(p.name for p in entry(tmp_path / "cache").iterdir()) == sorted(
-        [*(f"{split}.npy" for split in SPLITS), "entry.json"]
+        [*(f"{split}.npy" for split in SPLITS), "names.json", "entry.json"]
     )
 
 

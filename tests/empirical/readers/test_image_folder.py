@@ -13,7 +13,7 @@ from PIL import Image
 
 from finegrain.empirical.readers import image_folder
 from finegrain.empirical.readers.image_folder import read_images
-from finegrain.empirical.readers.testing import write_cifar
+from finegrain.empirical.readers.testing import webp, write_cifar
 from finegrain.theory.tools import console
 
 CLASSES = ("cat", "dog")
@@ -76,8 +76,8 @@ def written(request, tmp_path):
 
 @pytest.mark.parametrize("shape", [(4, 5, 3), (4, 5)])
 def test_images_come_back_with_their_labels(written, shape):
-    (train_x, train_y), (test_x, test_y), classes = read_images(written(sample(shape)))
-    assert classes == CLASSES
+    (train_x, train_y), (test_x, test_y), names = read_images(written(sample(shape)))
+    assert names.classes == CLASSES
     np.testing.assert_array_equal(train_x, [pixels(seed, shape) for seed in range(6)])
     np.testing.assert_array_equal(test_x, [pixels(seed, shape) for seed in (6, 7)])
     np.testing.assert_array_equal(train_y, [0, 0, 0, 1, 1, 1])
@@ -103,11 +103,18 @@ def test_jpeg_is_read_as_its_decoder_gives_it(written):
     np.testing.assert_array_equal(train_x[0], np.asarray(Image.open(io.BytesIO(content))))
 
 
+def test_lossless_webp_is_read_pixel_for_pixel(written):
+    members = {f"{split}/cat/{i}.webp": webp(pixels(i)) for i, split in enumerate(("train", "test"))}
+    (train_x, _), (test_x, _), _ = read_images(written(members))
+    np.testing.assert_array_equal(train_x[0], pixels(0))
+    np.testing.assert_array_equal(test_x[0], pixels(1))
+
+
 def test_what_is_hidden_or_elsewhere_or_an_empty_folder_in_a_class_is_left_alone(written):
     extra = {"README": b"text", "valid/cat/a.png": b"-", "train/.DS_Store": b"-", "train/.trash/a.png": b"-"}
     extra["train/cat/empty"] = None
-    (train_x, _), _, classes = read_images(written(sample() | extra))
-    assert classes == CLASSES and len(train_x) == 6
+    (train_x, _), _, names = read_images(written(sample() | extra))
+    assert names.classes == CLASSES and len(train_x) == 6
 
 
 TRUNCATED = png(pixels(0))[:60]
@@ -119,7 +126,7 @@ PALETTE, ALPHA = png(pixels(0), mode="P"), png(pixels(0), mode="RGBA")
     [
         (
             {"train/cat/9.png": b"not an image"},
-            r"'train/cat/9\.png' is a broken image: not a JPEG or PNG that can be decoded$",
+            r"'train/cat/9\.png' is a broken image: not a JPEG, PNG or WebP that can be decoded$",
         ),
         ({"train/cat/9.png": b""}, r"'train/cat/9\.png' is a broken image"),
         ({"train/cat/9.png": TRUNCATED}, r"'train/cat/9\.png' is a broken image: .*truncated"),
@@ -127,6 +134,14 @@ PALETTE, ALPHA = png(pixels(0), mode="P"), png(pixels(0), mode="RGBA")
         ({"train/cat/9.png": png(pixels(0, (4, 5)))}, r"has shape \(4, 5\), but .* have \(4, 5, 3\)"),
         ({"train/cat/9.png": PALETTE}, r"has mode P, but must be 8-bit grey \(L\) or RGB: convert it"),
         ({"test/dog/9.png": ALPHA}, r"'test/dog/9\.png' has mode RGBA, but must be"),
+        (
+            {"train/cat/9.webp": webp(pixels(0))[:-9]},
+            r"'train/cat/9\.webp' is a broken image",
+        ),
+        (
+            {"train/cat/9.webp": b"RIFF\x0c\0\0\0WEBPVP8Q\0\0\0\0"},
+            r"'train/cat/9\.webp' is a broken image: its first chunk gives no size$",
+        ),
         ({"train/cat/9.gif": b"GIF89a"}, r"'train/cat/9\.gif' is not an image: need train/<class>/<name>"),
         ({"train/9.png": png(pixels(0))}, r"'train/9\.png' is not an image: need train/<class>/<name>"),
         ({"train/cat/a/9.png": png(pixels(0))}, r"'train/cat/a/9\.png' is not an image"),
@@ -146,7 +161,7 @@ def test_a_bad_member_is_named_with_what_is_wrong(written, change, message):
 def test_a_split_without_images_is_an_error(written, split):
     members = {name: content for name, content in sample().items() if not name.startswith(split)}
     with pytest.raises(
-        ValueError, match=rf"must hold images as {split}/<class>/\*\.jpg or \*\.png, got none"
+        ValueError, match=rf"must hold images as {split}/<class>/\*\.jpg, \*\.png or \*\.webp, got none"
     ):
         read_images(written(members))
 
@@ -164,6 +179,57 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(written):
     path = written(sample() | {"train/cat/9.png": bytes(content)})
     with pytest.raises(ValueError, match=r"is 10000 x 10000, over the limit of 16777216 pixels"):
         read_images(path)
+
+
+def riff(*chunks):
+    body = b"WEBP" + b"".join(
+        kind + len(content).to_bytes(4, "little") + content + b"\0" * (len(content) % 2)
+        for kind, content in chunks
+    )
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+def webp_claiming(kind, width, height):
+    """A WebP of which the first chunk says this size."""
+    if kind == "VP8L":
+        bits = (width - 1) | (height - 1) << 14
+        return riff((b"VP8L", b"\x2f" + bits.to_bytes(4, "little") + bytes(16)))
+    if kind == "VP8 ":
+        sizes = width.to_bytes(2, "little") + height.to_bytes(2, "little")
+        return riff((b"VP8 ", b"\x10\0\0\x9d\x01\x2a" + sizes + bytes(16)))
+    sizes = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return riff((b"VP8X", bytes(4) + sizes), (b"VP8L", webp_claiming("VP8L", width, height)[20:]))
+
+
+@pytest.mark.parametrize("kind", ["VP8L", "VP8 ", "VP8X"])
+def test_a_webp_of_too_many_pixels_is_refused_before_pillow_opens_it(written, monkeypatch, kind):
+    """Opening it would take memory for two canvases."""
+    path = written({"train/cat/9.webp": webp_claiming(kind, 16383, 8192)})
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("opened"))
+    with pytest.raises(
+        ValueError, match=r"'train/cat/9\.webp' is 16383 x 8192, over the limit of 16777216 pixels"
+    ):
+        read_images(path)
+
+
+def test_a_webp_whose_frame_is_larger_than_its_canvas_is_broken(written):
+    small = webp_claiming("VP8X", 4, 4)[12:30]
+    large = webp_claiming("VP8L", 16383, 16383)[12:]
+    hostile = b"RIFF" + (4 + len(small) + len(large)).to_bytes(4, "little") + b"WEBP" + small + large
+    with pytest.raises(ValueError, match=r"'train/cat/9\.webp' is a broken image"):
+        read_images(written(sample() | {"train/cat/9.webp": hostile}))
+
+
+def test_a_webp_with_frames_or_transparency_is_refused(written):
+    frames, clear = io.BytesIO(), io.BytesIO()
+    two = [Image.fromarray(pixels(i)) for i in range(2)]
+    two[0].save(frames, "WEBP", save_all=True, append_images=two[1:], lossless=True)
+    with pytest.raises(ValueError, match=r"'train/cat/8\.webp' has 2 frames, but must be one image"):
+        read_images(written(sample() | {"train/cat/8.webp": frames.getvalue()}))
+    alpha = Image.fromarray(pixels(0, (4, 5, 4)), "RGBA")
+    alpha.save(clear, "WEBP", lossless=True)
+    with pytest.raises(ValueError, match=r"'train/cat/7\.webp' has mode RGBA, but must be"):
+        read_images(written(sample() | {"train/cat/7.webp": clear.getvalue()}))
 
 
 @pytest.mark.parametrize(
