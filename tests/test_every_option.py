@@ -52,7 +52,7 @@ def build():
     x = torch.randn(80, 1, 6)
     return torch.nn.Sequential(model, model), [(x[i::4], torch.arange(80)[i::4] % 4) for i in range(4)]
 """
-COMMANDS = ("train", "predict", "measure", "discover", "recover")
+COMMANDS = ("train", "predict", "measure", "discover", "recover", "terms")
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +216,26 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path, c
         (tmp_path / "absent.toml").write_text(RECIPE.format(map='"mod"', labels="coarse"))
     result = program(command, *asked, *last, cwd=tmp_path)
     assert result.returncode == 2 and f"{name} is a folder; name a file" in result.stderr, result.stderr
+
+
+def test_terms_in_pixels_and_in_a_run(place, tmp_path):
+    # At a lower rate: at the recipe's this network ends by mapping images to one point.
+    recipe = RECIPE.format(map='"mod"', labels="fine").replace("rate = 0.05", "rate = 0.001")
+    (tmp_path / "least.toml").write_text(recipe)
+    asked = ("--data", "images:[b] images", "--root", ".")
+    run(place, "recover", tmp_path / "least.toml", *asked, "--out", tmp_path / "[r]", "--device", "cpu")
+    files = sorted((place / "[b] images").rglob("*.png"))
+    with open(place / "terms[.csv", "w", newline="") as table:
+        rows = [
+            (f.relative_to(place / "[b] images"), ["[/t]", "\x1b[2Ju"][i % 2]) for i, f in enumerate(files)
+        ]
+        csv.writer(table).writerows([("path", "synset"), *rows])
+    below = ("--terms", "subtypes:terms[.csv", "--least", 4, "--seed", 3)
+    file = tmp_path / "[t].json"
+    shown = run(place, "terms", *asked, *below, "--run", tmp_path / "[r]" / "least", "--json", file)
+    assert "[red]x" in shown and "[t].json" in shown
+    places = read(file)["places"]
+    assert [len(found["classes"]) for found in places.values()] == [4, 4] and list(places)[1] == "least"
 
 
 def test_no_option_of_a_command_is_left_untried():

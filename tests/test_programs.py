@@ -38,7 +38,17 @@ def test_help_shows_examples(arguments):
 
 def test_the_help_names_every_command():
     result = program("--help")
-    for command in ("theory", "sims", "predict", "measure", "discover", "train", "recover", "figures"):
+    for command in (
+        "theory",
+        "sims",
+        "predict",
+        "measure",
+        "discover",
+        "train",
+        "recover",
+        "terms",
+        "figures",
+    ):
         assert re.search(rf"^\W*{command} +\w", result.stdout, re.MULTILINE), command
 
 

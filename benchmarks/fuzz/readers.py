@@ -29,10 +29,12 @@ from finegrain.empirical.networks.recipe import read_recipes
 from finegrain.empirical.readers import image_cache
 from finegrain.empirical.readers.array_files import read_whole
 from finegrain.empirical.readers.cifar_archive import LAYOUTS, read_cifar
+from finegrain.empirical.readers.data import Dataset
 from finegrain.empirical.readers.feature_files import open_shard
 from finegrain.empirical.readers.idx import read_idx
 from finegrain.empirical.readers.image_folder import read_images
 from finegrain.empirical.readers.image_names import Names
+from finegrain.empirical.readers.subtypes import read_subtypes
 from finegrain.empirical.readers.testing import batch, meta
 from finegrain.sims.run_folder import RunFolder
 from finegrain.sims.sweeps.points import read_points
@@ -62,6 +64,7 @@ def targets() -> list[Target]:
         _idx(),
         _image_tar(),
         _image_folder(),
+        _subtypes(),
         _image_cache(),
         _run_folder(),
         _one_file("sweep TOML", "input.toml", (TOML_GRID, TOML_POINTS), read_points),
@@ -179,6 +182,21 @@ def _image_folder() -> Target:
         )()
 
     return Target("image folder", damage, lambda folder: read_images(folder / "input"))
+
+
+def _subtypes() -> Target:
+    x, y, paths = np.zeros((2, 4, 4), np.uint8), np.array([0, 1]), ("train/a/0", "train/b/1")
+    names = Names(("a", "b"), train_paths=paths, test_paths=("test/a/0", "test/b/1"))
+    data = Dataset("images", x, y, x, y, names.classes, names=names)
+    rows = [f"{path}.png,{path[-1]},term" for path in (*names.train_paths, *names.test_paths)]
+    sound = "\n".join(["path,class,synset", *rows]).encode()
+
+    def damage(folder: Path, rng: Random) -> None:
+        pack = rng.choice(PACK)
+        content = pack(mutated(sound, sound, rng)) if rng.random() < 0.5 else mutated(pack(sound), sound, rng)
+        (folder / "input").write_bytes(content)
+
+    return Target("subtypes", damage, lambda folder: read_subtypes("subtypes:input", data, folder))
 
 
 def _image_cache() -> Target:

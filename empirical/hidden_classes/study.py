@@ -100,9 +100,9 @@ def by_place(trained: Trained, count: int, jobs: int = 1) -> list[Row]:
         for network in (trained.network, trained.network_at(0))
     )
     places = {f"stage {i + 1}": pair for i, pair in enumerate(zip(*stages, strict=True))}
-    train_pixels, test_pixels = (_pixels(x) for x in (data.train_x[chosen], data.test_x))
+    train_pixels, test_pixels = (flat_pixels(x) for x in (data.train_x[chosen], data.test_x))
     places["raw pixels"] = train_pixels, test_pixels
-    places[f"{COMPONENTS} principal components"] = _components(train_pixels, test_pixels)
+    places[f"{COMPONENTS} principal components"] = pixel_components(train_pixels, test_pixels)
     places["untrained network"] = untrained[0][-1], untrained[1][-1]
     read = {f"stage {len(stages[0])}": classifier_of(trained.network)}
     shown = {
@@ -183,11 +183,13 @@ def predicted(moments: Moments, coarse_map: Labels, classifier: NDArray[Any]) ->
     return {name: value.tolist() for name, value in values.items()}
 
 
-def _pixels(images: NDArray[np.uint8]) -> Features:
+def flat_pixels(images: NDArray[np.uint8]) -> Features:
+    """Pixels (N, P) in 0..1."""
     return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 
-def _components(train: Features, test: Features) -> tuple[Features, Features]:
+def pixel_components(train: Features, test: Features) -> tuple[Features, Features]:
+    """Leading principal components of the training pixels (N, P), of both, (N, COMPONENTS) at most."""
     from sklearn.decomposition import PCA
 
     components = PCA(min(COMPONENTS, *train.shape), random_state=0).fit(train)

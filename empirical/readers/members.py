@@ -78,6 +78,25 @@ def tar_members(path: Path, *, max_bytes: int, progress: bool) -> Iterator[Membe
         raise ValueError(f"{path} is not a whole tar, tar.gz or tar.xz file: {error}") from error
 
 
+def unpacked(path: Path, max_bytes: int) -> bytes:
+    """The content of one file, unpacked if it is a gzip or xz.
+
+    Raises:
+        ValueError: a damaged or truncated file, or one of more than `max_bytes` bytes.
+        OSError: the file cannot be read.
+    """
+    content = bytearray()
+    try:
+        with _decompressed(path, progress=False) as read:
+            while piece := read(1 << 16):
+                content += piece
+                if len(content) > max_bytes:
+                    raise ValueError(f"{path} must hold at most {max_bytes} bytes, got more")
+    except (Damaged, lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError) as error:
+        raise ValueError(f"{path} is not a whole file, gzip or xz: {error}") from error
+    return bytes(content)
+
+
 @contextmanager
 def _decompressed(path: Path, progress: bool) -> Iterator[Callable[[int], bytes]]:
     """A function that reads on, unpacking by what the first bytes say; the bar follows the packed bytes."""
