@@ -113,7 +113,8 @@ def rows_by_path(
             cell = row[at[column]]
             if not 0 < len(cell) <= MAX_CELL:
                 raise ValueError(
-                    f"must have cells of 1 to {MAX_CELL} characters in column {column!r}, got {len(cell)} in line {line}"
+                    f"must have cells of 1 to {MAX_CELL} characters in column {column!r}, got {len(cell)} "
+                    f"in line {line}"
                 )
             cells[path] = cell
     if left:

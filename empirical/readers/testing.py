@@ -6,8 +6,8 @@
     write_images(folder / "images.tar.xz", {"cat": "pets", "dog": "pets", "ship": "vehicles"})
     load("images:images.tar.xz", folder)
 
-The pickles of the first pickles are written instruction by instruction as Python 2 wrote the official ones: protocol 2, byte strings,
-arrays through numpy.core.multiarray._reconstruct.
+The first's pickles are written instruction by instruction as Python 2 wrote the official ones: protocol 2, byte
+strings, arrays through numpy.core.multiarray._reconstruct.
 """
 
 from __future__ import annotations
