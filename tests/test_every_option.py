@@ -187,7 +187,8 @@ def test_measure_of_a_model(place, tmp_path, options):
 
 def test_discover_of_files(place, tmp_path):
     asked = ("--features", "x[/b].npy", "--labels", "y.npy", "--classifier", "head.npz:weight")
-    asked += ("--images", "pictures.npy", "--alpha", 0.01, "--seed", 5, "--out", tmp_path / "[/d]")
+    asked += ("--images", "pictures.npy", "--level", 0.01, "--most", 8, "--jobs", 1, "--predictions", "y.npy")
+    asked += ("--seed", 5, "--out", tmp_path / "[/d]")
     shown = run(place, "discover", *asked)
     assert "[/x]" in shown and "[/d]" in shown and "c\\x1b[2Jd" in shown
     found = read(tmp_path / "[/d]" / "discovery.json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from finegrain.empirical.hidden_classes.discover import Discovery
-from finegrain.sims.plotting import PAGE, paper_style
+from finegrain.sims.plotting import PAGE, literal, paper_style
 
 COLUMNS = 14
 MOST_ROWS = 60  # of one sheet; further subclasses are left out, and the title says so
 
 
-def draw(found: Discovery, images: NDArray[Any], names: Sequence[str] | None = None) -> Figure:
-    """Images (N, H, W) or (N, H, W, 3) of the samples that `found` is about; names of the K coarse classes.
+def draw(found: Discovery, images: NDArray[Any]) -> Figure:
+    """Images (N, H, W) or (N, H, W, 3) of the samples that `found` is about.
 
     Raises:
         ValueError: another number of images than samples, or another shape.
@@ -35,7 +34,7 @@ def draw(found: Discovery, images: NDArray[Any], names: Sequence[str] | None = N
             axes.imshow(strip, cmap="gray_r", aspect="auto")
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-            label = f"{names[k] if names else k}, {s}\n{len(members)} samples"
+            label = f"{literal(found.class_names[k])}, {s}\n{len(members)} samples"
             axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=6)
         left_out = f", first {len(shown)} of {len(rows)} rows" if len(rows) > len(shown) else ""
         figure.suptitle(f"class, subclass: from the surest sample to the least sure{left_out}", fontsize=8)

@@ -2,30 +2,29 @@
 
 Only coarse labels and features come in. For each class: is there hidden structure, how many subclasses, which samples,
 how sure? T18 says where to look, off the classifier's row space or, without a classifier, off the span of the coarse
-class means; `splits` says what is there, against a test of "no structure".
+class means; `tree` says what is there, against a test of "no structure".
 
-Source: this project, T18.
+Source: this project, T18, T25.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from finegrain.empirical.hidden_classes.look import centred_class_means, checked, off_classifier
-from finegrain.empirical.hidden_classes.splits import Split, find_subclasses
+from finegrain.empirical.hidden_classes.power import smallest_distance
+from finegrain.empirical.hidden_classes.tree import MOST, Discriminant, Split, Subclasses, find_subclasses
+from finegrain.empirical.readers.labelled_stream import labelled_stream
+from finegrain.sims.workers import parallel, results
+from finegrain.theory.theorems.where_to_look import projector
 from finegrain.theory.tools import checks
-from finegrain.theory.tools.arrays import Labels
+from finegrain.theory.tools.arrays import Array, Floats, Labels, host
 from finegrain.theory.tools.brief import brief
 from finegrain.theory.tools.console import tracked
-from finegrain.theory.tools.files import to_json, writable_folder, write_atomic
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,18 +32,29 @@ class Discovery:
     """Subclasses of K coarse classes.
 
     Attributes:
-        coarse: (N,) as given
+        class_names: of the K coarse classes
+        coarse: (N,) 0..K-1
         subclass: (N,) 0..S_k - 1 within each coarse class k, the largest first
-        confidence: (N,) probability of its subclass, held out (finegrain.empirical.hidden_classes.splits)
+        confidence: (N,) probability of its subclass, held out (finegrain.empirical.hidden_classes.tree)
         tests: K lists of tests, the class's own first
-        alpha: the level for a class
+        held_out: (K,) parts by cuts that were all tested on samples without a say in any of them: with a probability
+            of at least 1 - level a class has so many
+        distinct: (K,) samples, near-equal ones counted once
+        rules: K of them, which assign samples
+        projection: (D, D), off what the classifier sees
+        level: for a class
     """
 
+    class_names: list[str]
     coarse: Labels
     subclass: Labels
     confidence: NDArray[np.float64]
     tests: tuple[tuple[Split, ...], ...]
-    alpha: float
+    held_out: Labels
+    distinct: Labels
+    rules: tuple[Discriminant, ...]
+    projection: Array
+    level: float
 
     __repr__ = brief
 
@@ -55,7 +65,7 @@ class Discovery:
 
     @property
     def p_values(self) -> NDArray[np.float64]:
-        """(K,) of "no structure" in each coarse class."""
+        """(K,) of "no structure" in each coarse class: exact."""
         return np.array([tests[0].p_value for tests in self.tests])
 
     @property
@@ -64,102 +74,146 @@ class Discovery:
         counts = self.counts
         return (np.cumsum(counts) - counts)[self.coarse] + self.subclass
 
-    def report(self, names: Sequence[str] | None = None) -> dict[str, Any]:
-        """The summary for JSON: one entry a coarse class, by name if there are names."""
-        classes = []
-        for k, tests in enumerate(self.tests):
-            members = self.coarse == k
-            own = self.subclass[members]
-            entry: dict[str, Any] = {
-                "class": names[k] if names else k,
-                "samples": len(own),
-                "subclasses": int(own.max()) + 1,
-                "p_value": tests[0].p_value,
-                "sizes": np.bincount(own).tolist(),
-                "confidence": [
-                    float(self.confidence[members][own == s].mean()) for s in range(own.max() + 1)
-                ],
-                "tests": [asdict(test) | {"found": test.found} for test in tests],
-            }
-            classes.append(entry)
-        return {"alpha": self.alpha, "classes": classes}
+    def predict(self, features: ArrayLike, coarse: ArrayLike) -> tuple[Labels, NDArray[np.float64]]:
+        """Subclass and its probability, (N',) each, of new samples (N', D) in coarse classes (N',) of 0..K-1."""
+        x = checks.features("features", np.asarray(features), len(self.projection)) @ self.projection
+        y = checks.labels("coarse", np.asarray(coarse), x, len(self.rules))
+        subclass, sure = np.zeros(len(y), dtype=np.int64), np.ones(len(y))
+        for k, rule in enumerate(self.rules):
+            members = np.flatnonzero(y == k)
+            if len(members):
+                given = rule.probabilities(x[members])
+                subclass[members], sure[members] = given.argmax(axis=1), given.max(axis=1)
+        return subclass, sure
+
+    def errors(self, predicted: ArrayLike) -> list[dict[str, Any]]:
+        """Does one stratum fail? The share of wrong answers in each, predicted (N,) being coarse classes 0..K-1.
+
+        A row per subclass, the worst first: class, subclass, samples, error, and the 95 % interval of Wilson (1927).
+        """
+        y = checks.labels("predicted", np.asarray(predicted), self.coarse, len(self.tests))
+        rows = []
+        for k, count in enumerate(self.counts):
+            for s in range(count):
+                wrong = (y != k)[(self.coarse == k) & (self.subclass == s)]
+                low, high = _wilson(int(wrong.sum()), len(wrong))
+                told = {"class": self.class_names[k], "subclass": s, "samples": len(wrong)}
+                rows.append(told | {"error": float(wrong.mean()), "low": low, "high": high})
+        return sorted(rows, key=lambda row: -row["error"])
+
+    def smallest_subclass(self, share: float = 0.05, power: float = 0.9) -> list[str]:
+        """For each class a sentence: how far off a stratum of this share would have been found, with such power."""
+        told = []
+        for k, (name, n) in enumerate(zip(self.class_names, self.distinct, strict=True)):
+            d = round(float(np.trace(self.projection)))
+            far = smallest_distance(int(n), d, share, power=power, level=self.tests[k][0].level)
+            seen = f"if {far} standard deviations away" if np.isfinite(far) else "at no distance"
+            told.append(
+                f"in class {name}, of {n} samples in {d} dimensions, a stratum of {share:.0%} would be found "
+                f"with probability {power} {seen}"
+            )
+        return told
+
+    def report(self) -> dict[str, Any]:
+        """The summary for JSON: one entry a coarse class."""
+        return {"level": self.level, "classes": [self._entry(k) for k in range(len(self.tests))]}
+
+    def _entry(self, k: int) -> dict[str, Any]:
+        members = self.coarse == k
+        own, sure = self.subclass[members], self.confidence[members]
+        count = int(own.max()) + 1
+        return {
+            "class": self.class_names[k],
+            "samples": len(own),
+            "distinct": int(self.distinct[k]),
+            "subclasses": count,
+            "p_value": self.tests[k][0].p_value,
+            "held_out": int(self.held_out[k]),
+            "sizes": np.bincount(own).tolist(),
+            "confidence": [float(sure[own == s].mean()) for s in range(count)],
+            "tests": [test.record() for test in self.tests[k]],
+        }
 
 
 def discover(
-    features: ArrayLike,
-    coarse: ArrayLike,
-    classifier: ArrayLike | None = None,
+    features: Any,
+    coarse: Any = None,
+    classifier: Any = None,
     *,
-    alpha: float = 0.05,
+    level: float = 0.05,
+    most: int = MOST,
     seed: int = 0,
+    jobs: int = 1,
     progress: bool = False,
 ) -> Discovery:
     """Find the subclasses of every coarse class.
 
     Args:
-        features: (N, D), of a layer of the network; best the one that the classifier reads.
-        coarse: labels (N,), 0..K-1, each taken.
+        features: (N, D), of a layer of the network, best the one that the classifier reads: arrays, tensors, or files
+            as `measure` takes them.
+        coarse: labels (N,), integers >= 0 or text, or files of them; None where the features' file holds them.
         classifier: weights (K', D) of the layer that reads the features; without it the coarse class means stand in,
             which takes two classes.
-        alpha: for each class without structure, the chance of finding some, in (0, 1).
-        seed: of random thirds and of starts.
+        level: for each class without structure, the chance of finding some, in (0, 1).
+        most: subclasses of a class, at most.
+        seed: of random halves and of starts.
+        jobs: processes over classes; -1 for one a core.
         progress: show a bar with the time left.
 
     Raises:
-        ValueError: shapes that do not fit, features that are not finite, a coarse class without samples, or an option
-            out of its range.
+        ValueError: shapes that do not fit, features that are not finite, or an option out of its range.
     """
-    x, y = checked(features, coarse)
+    from joblib import delayed
+
     checks.integer("seed", seed, 0)
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must be in (0, 1), got {alpha}")
+    checks.integer("most", most, 1)
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1), got {level}")
+    x, y, names = _read(features, coarse)
     if classifier is None and y.max() == 0:
         raise ValueError("coarse must have at least 2 classes where no classifier is given, got 1")
-    x = off_classifier(x, centred_class_means(x, y) if classifier is None else classifier)
-    subclass, confidence, tests = np.empty(len(y), dtype=np.int64), np.empty(len(y)), []
-    for k in tracked(range(y.max() + 1), "classes", total=int(y.max()) + 1, show=progress):
-        members = np.flatnonzero(y == k)
-        hidden = find_subclasses(x[members], alpha=alpha, seed=seed)
-        subclass[members], confidence[members] = hidden.subclass, hidden.confidence
-        tests.append(hidden.tests)
-    return Discovery(y, subclass, confidence, tuple(tests), alpha)
+    rows = centred_class_means(x, y) if classifier is None else host(checks.float64("classifier", classifier))
+    x = off_classifier(x, rows)
+    members = [np.flatnonzero(y == k) for k in range(len(names))]
+    tasks = (delayed(_one_class)(x[own], level, most, seed) for own in members)
+    found = tracked(results(parallel(jobs), tasks), "classes", total=len(names), show=progress)
+    return _gathered(list(found), y, members, names, projector(rows), level)
 
 
-def write(
-    found: Discovery, folder: Path | str, names: Sequence[str] | None = None, **details: Any
-) -> list[Path]:
-    """Write subclasses.csv, subclasses.npz and discovery.json, each whole or not at all; returns their paths.
+def _one_class(x: Floats, level: float, most: int, seed: int) -> Subclasses:
+    """With one thread: small matrices in a loop are slower on several."""
+    from threadpoolctl import threadpool_limits
 
-    names: of the K coarse classes, used in the CSV and the JSON; the .npz holds their numbers.
-    details: whatever else the JSON should say.
-    """
-    target = writable_folder(folder)
-    contents: dict[str, bytes | str] = {
-        "subclasses.csv": _csv(found, names),
-        "subclasses.npz": _npz(found),
-        "discovery.json": to_json(found.report(names) | details),
-    }
-    for name, content in contents.items():
-        write_atomic(target / name, content)
-    return [target / name for name in contents]
+    with threadpool_limits(1):
+        return find_subclasses(x, level=level, most=most, seed=seed)
 
 
-def _csv(found: Discovery, names: Sequence[str] | None) -> str:
-    table = io.StringIO()
-    lines = csv.writer(table, lineterminator="\n")
-    lines.writerow(["sample", "coarse_class", "subclass", "confidence"])
-    for i, (k, s, sure) in enumerate(zip(found.coarse, found.subclass, found.confidence, strict=True)):
-        lines.writerow([i, names[k] if names else k, s, f"{sure:.6f}"])
-    return table.getvalue()
+def _gathered(
+    found: list[Subclasses], y: Labels, members: list[Labels], names: list[str], off: Array, level: float
+) -> Discovery:
+    subclass, confidence = np.empty(len(y), dtype=np.int64), np.empty(len(y))
+    for own, hidden in zip(members, found, strict=True):
+        subclass[own], confidence[own] = hidden.subclass, hidden.confidence
+    tests = tuple(hidden.tests for hidden in found)
+    held_out, distinct = (np.array([getattr(h, part) for h in found]) for part in ("held_out", "distinct"))
+    rules = tuple(hidden.rule for hidden in found)
+    return Discovery(names, y, subclass, confidence, tests, held_out, distinct, rules, off, level)
 
 
-def _npz(found: Discovery) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        sample=np.arange(len(found.coarse)),
-        coarse_class=found.coarse,
-        subclass=found.subclass,
-        confidence=found.confidence,
-    )
-    return buffer.getvalue()
+def _read(features: Any, coarse: Any) -> tuple[Floats, Labels, list[str]]:
+    """Features (N, D), labels (N,) and the names of the classes, of whatever `measure` takes."""
+    stream = labelled_stream(features, coarse)
+    batches = [(_plain(x), host(y)) for x, y in stream.batches]
+    x, y = checked(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
+    return x, y, stream.class_names
+
+
+def _plain(block: Any) -> Floats:
+    """A NumPy block in its own precision; half precision, which NumPy lacks, in float64."""
+    return block if isinstance(block, np.ndarray) else host(checks.float64("features", block))
+
+
+def _wilson(wrong: int, n: int) -> tuple[float, float]:
+    z2 = 1.959964**2
+    middle, half = wrong + z2 / 2, np.sqrt(z2 * (wrong * (n - wrong) / n + z2 / 4))
+    return float(max(0.0, (middle - half) / (n + z2))), float((middle + half) / (n + z2))

@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 # A class for each sample.
 Labels = NDArray[np.int64]
+# Whether, for each sample.
+Flags = NDArray[np.bool_]
 # Positions along an axis of another array.
 Index = NDArray[np.int64]
 # Arrays by name, as a run folder stores them.

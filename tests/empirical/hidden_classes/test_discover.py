@@ -3,13 +3,15 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from finegrain.empirical.commands.discover import discover as command
 from finegrain.empirical.hidden_classes.contact_sheet import COLUMNS, draw
-from finegrain.empirical.hidden_classes.discover import discover, write
+from finegrain.empirical.hidden_classes.discover import discover
+from finegrain.empirical.hidden_classes.discovered_files import write
 from finegrain.empirical.hidden_classes.score import match
 from finegrain.empirical.networks.coarse_network import train_on_coarse_labels
 from finegrain.empirical.readers.data import load
@@ -41,7 +43,7 @@ def found():
 def test_the_hidden_stratum_is_found_where_it_is_and_nowhere_else(found):
     _, coarse, hidden, _ = stratified()
     assert found.counts.tolist() == [1, 2, 1]
-    assert found.p_values[1] < 1e-6
+    assert found.p_values[1] < 1e-4
     assert found.p_values[[0, 2]].min() > 0.05
     own = found.subclass[coarse == 1]
     right = np.mean(own == hidden[coarse == 1])
@@ -72,7 +74,7 @@ def test_clusters_number_the_subclasses_through(found):
 
 
 def test_the_files_say_what_was_found(found, tmp_path):
-    paths = write(found, tmp_path / "out", ["cat", "dog", "tree"], seed=0)
+    paths = write(replace(found, class_names=["cat", "dog", "tree"]), tmp_path / "out", seed=0)
     assert [p.name for p in paths] == ["subclasses.csv", "subclasses.npz", "discovery.json"]
     rows = list(csv.DictReader(paths[0].read_text().splitlines()))
     assert [int(row["sample"]) for row in rows] == list(range(len(found.coarse)))
@@ -88,12 +90,60 @@ def test_the_files_say_what_was_found(found, tmp_path):
     assert (entry["class"], entry["samples"], entry["subclasses"]) == ("dog", 120, 2)
     assert sum(entry["sizes"]) == 120
     assert entry["tests"][0]["found"] is True
+    assert [test["guarantee"] for test in entry["tests"]] == ["exact", "nominal", "nominal"]
+    assert arrays["directions"].shape == (1, 6)
+
+
+def test_new_samples_go_to_the_stratum_they_belong_to(found):
+    x, coarse, hidden, _ = stratified(7)
+    subclass, sure = found.predict(x, coarse)
+    own = subclass[coarse == 1]
+    right = np.mean(own == hidden[coarse == 1])
+    assert max(right, 1 - right) > 0.99
+    assert (subclass[coarse != 1] == 0).all() and (sure[coarse != 1] == 1).all()
+    assert sure.min() > 0.5
+
+
+def test_the_stratum_that_fails_is_named_first(found):
+    _, coarse, _, _ = stratified()
+    failing = (coarse == 1) & (found.subclass == 1)
+    worst, *others = found.errors(np.where(failing & (np.arange(len(coarse)) % 4 > 0), 0, coarse))
+    assert (worst["class"], worst["subclass"], worst["samples"]) == ("1", 1, failing.sum())
+    assert worst["low"] < worst["error"] < worst["high"]
+    assert 0.5 < worst["error"] < 0.95
+    assert all(row["error"] == 0 and 0 < row["high"] < 0.1 for row in others)
+
+
+def test_what_could_have_been_seen_is_said_for_each_class(found):
+    told = found.smallest_subclass(share=0.3, power=0.8)
+    assert len(told) == 3
+    assert told[0].startswith(
+        "in class 0, of 120 samples in 4 dimensions, a stratum of 30% would be found with probability 0.8"
+    )
+    assert re.search(r"if \d+\.\d standard deviations away", told[0])
+    assert "at no distance" in found.smallest_subclass(share=0.01)[0]
+
+
+def test_words_halves_and_processes_change_nothing(found):
+    x, coarse, _, classifier = stratified()
+    words = discover(x, np.array(["ash", "elm", "yew"])[coarse], classifier, jobs=2)
+    assert words.class_names == ["ash", "elm", "yew"]
+    np.testing.assert_array_equal(words.subclass, found.subclass)
+    np.testing.assert_array_equal(words.confidence, found.confidence)
+
+
+def test_tensors_are_taken_as_measure_takes_them(found):
+    torch = pytest.importorskip("torch")
+    x, coarse, _, classifier = stratified()
+    weights = torch.nn.Parameter(torch.tensor(classifier))
+    half = discover(torch.tensor(x).bfloat16(), torch.tensor(coarse), weights)
+    assert half.counts.tolist() == found.counts.tolist()
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3)])
 def test_the_sheet_has_a_row_a_subclass_from_sure_to_unsure(found, shape):
     images = np.random.default_rng(0).random((len(found.coarse), *shape))
-    figure = draw(found, images, ["cat", "dog", "tree"])
+    figure = draw(replace(found, class_names=["cat", "dog", "tree"]), images)
     labels = [axes.get_ylabel() for axes in figure.axes]
     assert [label.split("\n")[0] for label in labels] == ["cat, 0", "dog, 0", "dog, 1", "tree, 0"]
     assert figure.axes[0].get_images()[0].get_array().shape[:2] == (5, 4 * COLUMNS)
@@ -120,15 +170,16 @@ X, COARSE, _, ROWS = stratified(n=20)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: discover(X, COARSE[1:]), "coarse must have shape (60,), got (59,)"),
+        (lambda: discover(X, COARSE[1:]), "features and labels must agree in length"),
         (lambda: discover(X, COARSE, ROWS[:, 1:]), "classifier must have shape (K, 6), got (2, 5)"),
-        (lambda: discover(X, COARSE, alpha=1.0), "alpha must be in (0, 1), got 1.0"),
+        (lambda: discover(X, COARSE, level=1.0), "level must be in (0, 1), got 1.0"),
+        (lambda: discover(X, COARSE, most=0), "most must be an integer >= 1, got 0"),
         (lambda: discover(X, COARSE, seed=-1), "seed must be an integer >= 0, got -1"),
         (
             lambda: discover(X, 0 * COARSE),
             "coarse must have at least 2 classes where no classifier is given, got 1",
         ),
-        (lambda: discover(np.where(X > 5, np.nan, X), COARSE), "features must be finite"),
+        (lambda: discover(np.where(X > 5, np.nan, X), COARSE), "features must hold finite features"),
         (
             lambda: draw(discover(X, COARSE), X),
             "images must have shape (60, H, W) or (60, H, W, 3), got (60, 6)",
