@@ -59,5 +59,5 @@ def test_the_table_stands_before_every_section():
     "page", ["", headline.BEGIN, headline.END + headline.BEGIN, headline.BEGIN + headline.END * 2]
 )
 def test_a_page_without_its_marks_is_refused(page):
-    with pytest.raises(ValueError, match="the page must have .*, once each"):
+    with pytest.raises(ValueError, match=r"the page must have .*, once each"):
         headline.with_table(page, "table")

@@ -167,6 +167,8 @@ def discover(
 
     checks.integer("seed", seed, 0)
     checks.integer("most", most, 1)
+    if jobs != -1:
+        checks.integer("jobs", jobs, 1)
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), got {level}")
     x, y, names = _read(features, coarse)

@@ -130,7 +130,7 @@ def _mapped(file: Path, sha256: str) -> NDArray[Any]:
 def _write(entry: Path, about: dict[str, Any], decoded: Decoded) -> None:
     """Put an entry in place, whole; the one that was there, damaged, goes only then."""
     (train_x, train_y), (test_x, test_y), names = decoded
-    arrays = dict(zip(ARRAYS, (train_x, train_y, test_x, test_y), strict=True))
+    arrays: dict[str, NDArray[Any]] = dict(zip(ARRAYS, (train_x, train_y, test_x, test_y), strict=True))
     part, old = (entry.with_name(f".{entry.name}.{kind}") for kind in ("part", "old"))
     try:
         for leftover in (part, old):  # of a killed writer: we hold the lock

@@ -78,7 +78,8 @@ def write_images(
     Returns:
         train_x, train_y, test_x, test_y as they must be read back.
     """
-    rng, arrays = np.random.default_rng(seed), {}
+    rng = np.random.default_rng(seed)
+    arrays: dict[str, NDArray[Any]] = {}
     files, rows = {}, ["path,superclass,class,search_noun,original_file"]
     for split, count in (("train", train), ("test", test)):
         images = rng.integers(0, 256, (len(superclass_of) * count, size, size, 3), dtype=np.uint8)

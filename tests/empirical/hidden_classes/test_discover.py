@@ -173,6 +173,7 @@ X, COARSE, _, ROWS = stratified(n=20)
         (lambda: discover(X, COARSE[1:]), "features and labels must agree in length"),
         (lambda: discover(X, COARSE, ROWS[:, 1:]), "classifier must have shape (K, 6), got (2, 5)"),
         (lambda: discover(X, COARSE, level=1.0), "level must be in (0, 1), got 1.0"),
+        (lambda: discover(X, COARSE, jobs=0), "jobs must be an integer >= 1, got 0"),
         (lambda: discover(X, COARSE, most=0), "most must be an integer >= 1, got 0"),
         (lambda: discover(X, COARSE, seed=-1), "seed must be an integer >= 0, got -1"),
         (
