@@ -17,4 +17,5 @@ NAMES = (
     "sweep",  # T7 through the sweep engine
     *PROOFS,  # one a theorem
 )
-SLOW = ("specialisation", "erosion", "end_state", "crossover", "sampled_end_state")  # seven seconds and more on a core, each
+# Seven seconds and more on a core, each.
+SLOW = ("specialisation", "erosion", "end_state", "crossover", "sampled_end_state")
