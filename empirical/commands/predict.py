@@ -31,7 +31,7 @@ def predict(
     data: Annotated[
         str,
         typer.Option(
-            help="digits, fashion-mnist, mnist, images:PATH (a folder or tar of {train,test}/CLASS/*.jpg|png), "
+            help="digits, fashion-mnist, mnist, images:PATH (a folder or tar of {train,test}/CLASS/*.jpg|png|webp), "
             "cifar10:PATH or cifar100:PATH (the official archives), or features:PATH (.npz or .safetensors: "
             "features, labels, test_features, test_labels)."
         ),

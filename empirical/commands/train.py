@@ -27,8 +27,8 @@ def train(
     data: Annotated[
         str,
         typer.Option(
-            help="images:PATH (a folder or tar of {train,test}/CLASS/*.jpg|png), cifar10:PATH or cifar100:PATH (the "
-            "official archives), fashion-mnist, mnist, digits."
+            help="images:PATH (a folder or tar of {train,test}/CLASS/*.jpg|png|webp), cifar10:PATH or cifar100:PATH "
+            "(the official archives), fashion-mnist, mnist, digits."
         ),
     ],
     root: Annotated[

@@ -1,6 +1,7 @@
 """All that a trained run tells of its hidden classes, in one JSON file, and its representation beside it.
 
-recovery.json                rows by view, by place and by epoch (study.py), accuracies, metrics of training
+recovery.json                rows by view, by place and by epoch (study.py), accuracies, metrics of training; of a run
+                             on fine labels what it shows of the coarse ones (finer.py)
 representation.safetensors   of all images, as they are, with fine labels and classifier
 moments.safetensors          of the test images' representation, one entry a fine class, in float32
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 from scipy.special import stdtrit
 
-from finegrain.empirical.hidden_classes import look, study
+from finegrain.empirical.hidden_classes import finer, look, study
 from finegrain.empirical.networks.recipe import Recipe
 from finegrain.empirical.networks.representation import Features, classifier_of
 from finegrain.empirical.networks.training import Trained, train
@@ -49,7 +50,8 @@ def whole(
 ) -> Report:
     """Report on one run, trained first if it is not, and write the module's three files into its folder.
 
-    `jobs` processes cluster and probe. A run on fine labels is a baseline: its accuracies alone are reported.
+    `jobs` processes cluster and probe. A run on fine labels is a baseline: its accuracies are reported, and what it
+    shows of the map's coarse classes along training (finer.py).
     """
     trained = train(recipe, data, folder, device=device, progress=progress)
     shown = {
@@ -64,6 +66,8 @@ def whole(
         report["by_place"] = study.by_place(trained, BESIDE, jobs)
         report["by_epoch"] = study.by_epoch(trained, progress)
         report["drawn"] = _drawn(shown["test"]["as is"][0], data.test_y, trained.coarse_map, recipe.seed)
+    else:
+        report["structure_by_epoch"] = finer.by_epoch(trained)
     with hold(folder, wait=True):  # the files of two processes are not mixed
         _write_arrays(folder, trained, shown)
         write_atomic(folder / "recovery.json", to_json(report))

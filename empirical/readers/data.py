@@ -6,6 +6,8 @@ mnist           IDX files in the folder `root`
 images:PATH     a folder or tar of train/<class>/*.jpg|png|webp and test/<class>/*.jpg|png|webp, and of a labels.csv
 cifar10:PATH    the official archive cifar-10-python.tar.gz
 cifar100:PATH   the official archive cifar-100-python.tar.gz, with its fine labels
+halved:SEED:NAME
+                another set, each of its classes split in two at random: labels without structure behind them
 features:PATH   a .npz or .safetensors file of a frozen network's features (N, ...) and labels (N,): arrays "features",
                 "labels" and, of samples that training never sees, "test_features", "test_labels"
 
@@ -35,7 +37,7 @@ from finegrain.theory.tools.brief import brief
 
 NAMES = (
     *("digits", "fashion-mnist", "mnist", "images:PATH"),
-    *("cifar10:PATH", "cifar100:PATH", "features:PATH"),
+    *("cifar10:PATH", "cifar100:PATH", "features:PATH", "halved:SEED:NAME"),
 )
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # Debian: dataset-fashion-mnist
 CLASS_NAMES = {
@@ -126,6 +128,8 @@ def load(
             not fit together; the message names the file and what is wrong.
     """
     kind, _, path = name.partition(":")
+    if kind == "halved":
+        return _halved(name, root, cache, verify, progress)
     if name == "digits":
         return _digits()
     start = None if root is None and not path else str(Path(root or "").absolute())
@@ -137,6 +141,44 @@ def load(
         return replace(_features(name, Path(root or "") / path), root=start)
     nearest = difflib.get_close_matches(name, NAMES, n=1, cutoff=0)[0]
     raise ValueError(f"data must be one of {', '.join(NAMES)}; got {name!r} (nearest: {nearest})")
+
+
+def halved(data: Dataset, seed: int) -> Dataset:
+    """The same images, each class split in two at random: 2C classes, whose superclasses are the C that were.
+
+    Training and test images of a class are each halved, the first half one larger where their number is odd. Only
+    memory can tell the halves apart: no image says which it is in (T26).
+
+    Args:
+        data: any set.
+        seed: of the halves, >= 0.
+    """
+    checks.integer("seed", seed, 0)
+    rng = np.random.default_rng([seed, 5])
+
+    def split(y: NDArray[np.int64]) -> NDArray[np.int64]:
+        second = np.zeros(len(y), dtype=np.int64)
+        for label in range(data.num_fine):
+            members = rng.permutation(np.flatnonzero(y == label))
+            second[members[(len(members) + 1) // 2 :]] = 1
+        return 2 * y + second
+
+    classes = tuple(f"{name} {half}" for name in data.class_names for half in (1, 2))
+    superclasses = tuple(name for name in data.class_names for _ in range(2))
+    names = replace(data.names or Names(classes), classes=classes, superclasses=superclasses)
+    train_y, test_y = split(data.train_y), split(data.test_y)
+    return replace(data, train_y=train_y, test_y=test_y, class_names=classes, names=names)
+
+
+def _halved(
+    name: str, root: Path | str | None, cache: Path | str | None, verify: bool, progress: bool
+) -> Dataset:
+    _, _, rest = name.partition(":")
+    seed, _, inner = rest.partition(":")
+    if not (seed.isdecimal() and inner):
+        raise ValueError(f"data halved:SEED:NAME needs a whole number >= 0 and a set's name, got {name!r}")
+    data = load(inner, root, cache=cache, verify=verify, progress=progress)
+    return replace(halved(data, int(seed)), name=name)
 
 
 def _decoded(name: str, path: Path, cache: Path | str | None, verify: bool, progress: bool) -> Dataset:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import PIL
@@ -153,7 +153,7 @@ def _write(entry: Path, about: dict[str, Any], decoded: Decoded) -> None:
 
 
 @contextmanager
-def _kept(path: Path) -> Iterator[BinaryIO]:
+def _kept(path: Path) -> Iterator[Any]:
     """A file to write, on the disk when it is closed."""
     with open(path, "wb") as file:
         yield file

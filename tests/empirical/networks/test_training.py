@@ -13,6 +13,8 @@ from tiny_images import tiny_images
 from finegrain.empirical.networks import training
 from finegrain.empirical.networks.recipe import Recipe, read_recipes
 from finegrain.empirical.networks.training import objective, precision_on, train
+from finegrain.empirical.readers.data import halved
+from finegrain.empirical.readers.image_names import Names
 from finegrain.sims.run_folder import RunFolder
 from finegrain.theory import observables
 from finegrain.theory.moments import Moments
@@ -197,14 +199,44 @@ def test_bf16_multiplies_in_bf16_and_keeps_float32_weights(tmp_path, recipe):
     assert 0 < np.linalg.norm(first - second) < 0.2 * np.linalg.norm(first - start)
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("gpu_*.toml")), ids=lambda p: p.stem)
-def test_recipes_for_a_gpu_take_two_steps_on_a_processor(tmp_path, file):
-    """The recipe as committed, but for batch, width and precision, which a processor has no time for."""
-    _, recipe = next(iter(read_recipes(file)))
-    small = replace(recipe, batch=16, width=8, measured=80, compile=False, sizes=(), precision="float32")
-    trained = train(small, DATA, tmp_path, device="cpu", steps=2)
-    assert np.isfinite(np.concatenate([w.ravel() for w in weights(trained).values()])).all()
-    assert len(trained.metrics) == 1  # no epoch was completed
+NEW = ("cifar_long", "cifar_tricks", "cifar100", "cifar_halved", "cifar_paper_grid")
+FILES = [*sorted((ROOT / "configs").glob("gpu_*.toml")), *(ROOT / "configs" / f"{name}.toml" for name in NEW)]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda p: p.stem)
+def test_committed_recipes_take_two_steps_on_a_small_set(tmp_path, file):
+    """Each run's recipe as committed, but for batch, width and precision, which a test has no time for."""
+    data = replace(DATA, names=Names(DATA.class_names, superclasses=tuple("xyxy")))
+    data = halved(data, 0) if file.stem == "cifar_halved" else data
+    for name, recipe in read_recipes(file):
+        small = replace(
+            *(recipe,), batch=16, width=8, measured=80, compile=False, sizes=(), precision="float32"
+        )
+        trained = train(small, data, tmp_path / name, device="cpu", steps=2)
+        assert np.isfinite(np.concatenate([w.ravel() for w in weights(trained).values()])).all()
+        assert len(trained.metrics) == 1  # no epoch was completed
+
+
+def test_the_long_recipe_killed_in_an_epoch_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    """make cifar-long again after a kill: every part of its recipe but the sizes of network, images and batch."""
+    recipe = dict(read_recipes(ROOT / "configs" / "cifar_long.toml"))["cifar_long_labels-coarse_seed-0"]
+    recipe = replace(recipe, width=12, epochs=3, batch=32, sizes=((0, 12), (1, 16)), measured=80)
+    expected = train(recipe, DATA, tmp_path / "whole", device="cpu")
+    genuine = training.batches
+
+    def dying(*args, **options):
+        for i, batch in enumerate(genuine(*args, **options)):
+            if (args[2], i) == (2, 3):  # epoch and step
+                raise Killed
+            yield batch
+
+    monkeypatch.setattr(training, "batches", dying)
+    with pytest.raises(Killed):
+        train(recipe, DATA, tmp_path / "killed", device="cpu")
+    monkeypatch.setattr(training, "batches", genuine)
+    again = train(recipe, DATA, tmp_path / "killed", device="cpu")
+    assert_same(weights(again), weights(expected))
+    assert [line["epoch"] for line in again.metrics] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

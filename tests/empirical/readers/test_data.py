@@ -139,3 +139,26 @@ def test_the_cifar_10_jpeg_copy_is_balanced():
     assert dataset.class_names[0] == "airplane" and dataset.num_fine == 10
     np.testing.assert_array_equal(np.bincount(dataset.train_y), np.full(10, 5000))
     np.testing.assert_array_equal(np.bincount(dataset.test_y), np.full(10, 1000))
+
+
+@pytest.mark.parametrize("name", ["halved:3:digits", "halved:4:digits"])
+def test_a_halved_set_has_each_class_twice_and_its_own_classes_above(name):
+    data, whole = load(name), load("digits")
+    assert data.num_fine == 20 and data.class_names[:3] == ("0 1", "0 2", "1 1") and data.name == name
+    np.testing.assert_array_equal(data.coarse_map("superclasses"), np.arange(20) // 2)
+    for split in ("train", "test"):
+        y, before = getattr(data, f"{split}_y"), getattr(whole, f"{split}_y")
+        np.testing.assert_array_equal(y // 2, before)
+        first, second = np.bincount(y, minlength=20).reshape(10, 2).T
+        assert set((first - second).tolist()) <= {0, 1}
+        np.testing.assert_array_equal(getattr(data, f"{split}_x"), getattr(whole, f"{split}_x"))
+    np.testing.assert_array_equal(load(name).train_y, data.train_y)
+    assert (load("halved:5:digits").train_y != data.train_y).any()
+
+
+@pytest.mark.parametrize("name", ["halved", "halved:3", "halved:x:digits", "halved:-1:digits", "halved:3:"])
+def test_a_halved_set_without_a_seed_or_a_name_is_refused(name):
+    with pytest.raises(
+        ValueError, match=r"halved:SEED:NAME needs a whole number >= 0 and a set's name, got "
+    ):
+        load(name)
