@@ -8,6 +8,8 @@ cifar10:PATH    the official archive cifar-10-python.tar.gz
 cifar100:PATH   the official archive cifar-100-python.tar.gz, with its fine labels
 halved:SEED:NAME
                 another set, each of its classes split in two at random: labels without structure behind them
+held-out:COUNT:NAME
+                another set, of whose training images so many stand in the place of its test images: to choose settings
 features:PATH   a .npz or .safetensors file of a frozen network's features (N, ...) and labels (N,): arrays "features",
                 "labels" and, of samples that training never sees, "test_features", "test_labels"
 
@@ -17,27 +19,25 @@ Archives and folders of images are decoded once where a cache is given (image_ca
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from finegrain.empirical.readers import image_cache
+from finegrain.empirical.readers import changed_sets, image_cache
 from finegrain.empirical.readers.array_files import read_whole
 from finegrain.empirical.readers.cifar_archive import LAYOUTS, read_cifar
-from finegrain.empirical.readers.coarse_maps import coarse_map
+from finegrain.empirical.readers.dataset import Dataset as Dataset
 from finegrain.empirical.readers.idx import read_idx
 from finegrain.empirical.readers.image_folder import read_images
 from finegrain.empirical.readers.image_names import Names
 from finegrain.theory.tools import checks
-from finegrain.theory.tools.brief import brief
 
 NAMES = (
     *("digits", "fashion-mnist", "mnist", "images:PATH"),
-    *("cifar10:PATH", "cifar100:PATH", "features:PATH", "halved:SEED:NAME"),
+    *("cifar10:PATH", "cifar100:PATH", "features:PATH", "halved:SEED:NAME", "held-out:COUNT:NAME"),
 )
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # Debian: dataset-fashion-mnist
 CLASS_NAMES = {
@@ -47,54 +47,6 @@ CLASS_NAMES = {
     ),
     "mnist": tuple("0123456789"),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Images, or features, and fine labels, split into train and test.
-
-    Attributes:
-        name: as given to `load`
-        train_x, test_x: uint8 images (N, H, W) or (N, H, W, 3), or features (N, d)
-        train_y, test_y: int64 fine labels (N,), 0..C-1
-        class_names: C names
-        names: what the images are called, and the classes' superclasses, where `load` read files of images
-        root: the folder that a relative path in `name` starts from, where `load` read one
-    """
-
-    name: str
-    train_x: NDArray[Any]
-    train_y: NDArray[np.int64]
-    test_x: NDArray[Any]
-    test_y: NDArray[np.int64]
-    class_names: tuple[str, ...]
-    root: str | None = None
-    names: Names | None = None
-
-    __repr__ = brief
-
-    def __post_init__(self) -> None:
-        for split, x, y in (("train", self.train_x, self.train_y), ("test", self.test_x, self.test_y)):
-            checks.shape(f"{split}_y", y, (len(x),))
-            checks.shape(f"{split}_x", x, ("N", *self.train_x.shape[1:]))
-            if y.min() < 0 or y.max() >= self.num_fine:
-                raise ValueError(
-                    f"{split}_y must lie in 0..{self.num_fine - 1}, got values from {y.min()} to {y.max()}"
-                )
-
-    @property
-    def num_fine(self) -> int:
-        """C, the number of fine classes."""
-        return len(self.class_names)
-
-    @property
-    def superclasses(self) -> tuple[str, ...] | None:
-        """The superclass of each class (C,), where the data tell them."""
-        return self.names.superclasses if self.names else None
-
-    def coarse_map(self, spec: str | Sequence[int]) -> NDArray[np.int64]:
-        """The coarse class of each fine class (C,), by name or list (finegrain.empirical.readers.coarse_maps)."""
-        return coarse_map(spec, self.num_fine, self.class_names, self.superclasses)
 
 
 def as_dataset(data: Dataset | str, *, progress: bool = False) -> Dataset:
@@ -128,8 +80,10 @@ def load(
             not fit together; the message names the file and what is wrong.
     """
     kind, _, path = name.partition(":")
-    if kind == "halved":
-        return _halved(name, root, cache, verify, progress)
+    if kind in changed_sets.CHANGES:
+        number, inner = changed_sets.parsed(name)
+        data = load(inner, root, cache=cache, verify=verify, progress=progress)
+        return replace(changed_sets.CHANGES[kind](data, number), name=name)
     if name == "digits":
         return _digits()
     start = None if root is None and not path else str(Path(root or "").absolute())
@@ -141,44 +95,6 @@ def load(
         return replace(_features(name, Path(root or "") / path), root=start)
     nearest = difflib.get_close_matches(name, NAMES, n=1, cutoff=0)[0]
     raise ValueError(f"data must be one of {', '.join(NAMES)}; got {name!r} (nearest: {nearest})")
-
-
-def halved(data: Dataset, seed: int) -> Dataset:
-    """The same images, each class split in two at random: 2C classes, whose superclasses are the C that were.
-
-    Training and test images of a class are each halved, the first half one larger where their number is odd. Only
-    memory can tell the halves apart: no image says which it is in (T26).
-
-    Args:
-        data: any set.
-        seed: of the halves, >= 0.
-    """
-    checks.integer("seed", seed, 0)
-    rng = np.random.default_rng([seed, 5])
-
-    def split(y: NDArray[np.int64]) -> NDArray[np.int64]:
-        second = np.zeros(len(y), dtype=np.int64)
-        for label in range(data.num_fine):
-            members = rng.permutation(np.flatnonzero(y == label))
-            second[members[(len(members) + 1) // 2 :]] = 1
-        return 2 * y + second
-
-    classes = tuple(f"{name} {half}" for name in data.class_names for half in (1, 2))
-    superclasses = tuple(name for name in data.class_names for _ in range(2))
-    names = replace(data.names or Names(classes), classes=classes, superclasses=superclasses)
-    train_y, test_y = split(data.train_y), split(data.test_y)
-    return replace(data, train_y=train_y, test_y=test_y, class_names=classes, names=names)
-
-
-def _halved(
-    name: str, root: Path | str | None, cache: Path | str | None, verify: bool, progress: bool
-) -> Dataset:
-    _, _, rest = name.partition(":")
-    seed, _, inner = rest.partition(":")
-    if not (seed.isdecimal() and inner):
-        raise ValueError(f"data halved:SEED:NAME needs a whole number >= 0 and a set's name, got {name!r}")
-    data = load(inner, root, cache=cache, verify=verify, progress=progress)
-    return replace(halved(data, int(seed)), name=name)
 
 
 def _decoded(name: str, path: Path, cache: Path | str | None, verify: bool, progress: bool) -> Dataset:

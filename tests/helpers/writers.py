@@ -20,14 +20,16 @@ from finegrain.empirical.commands.discover import discover
 from finegrain.empirical.commands.measure import measure
 from finegrain.empirical.commands.predict import predict
 from finegrain.empirical.commands.recover import recover
+from finegrain.empirical.commands.terms import terms
 from finegrain.empirical.commands.train import train
-from finegrain.empirical.hidden_classes import report, study
+from finegrain.empirical.hidden_classes import report, study, third_level
 from finegrain.empirical.networks.recipe import Recipe
 from finegrain.empirical.prediction import sweep as prediction_sweep
 from finegrain.empirical.prediction.config import Config
 from finegrain.empirical.readers import image_cache
 from finegrain.empirical.readers.data import Dataset
 from finegrain.empirical.readers.image_names import Names
+from finegrain.empirical.readers.subtypes import Subtypes
 from finegrain.paper_figs.gallery import build, changes, inputs
 from finegrain.paper_figs.program import main as figures
 from finegrain.sims import run_folder
@@ -40,6 +42,8 @@ SWEEP = {"times": [1.0], "width": 4, "activation": "identity"}
 RECIPE = Recipe(
     network="mlp", width=4, map="0,0,1,1", epochs=1, batch=32, scale=1.0, crop=1, measured=40, precision="float32"
 )  # fmt: skip
+TERMS = {"class": "a", "terms": ["b", "c"], "images": 9, "ari": {"k-means": 0.5}, "chance": {"k-means": 0.1}}
+TERMS |= {"test images": 9, "probe": 0.5, "largest": 0.5}
 CONFIG = Config(map="0,0,1,1", components=1, dim=3, width=4, steps=4, records=2)
 
 
@@ -85,6 +89,15 @@ def _glances(folder, version):
         recover(recipes, "small", out=folder, device="cpu", glance=True, json_file=table)
 
 
+def _terms(folder, version):
+    data = images()
+    below = Subtypes(tuple("abcd"), np.arange(4), data.train_y, data.test_y)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("finegrain.empirical.readers.data.load", lambda *_, **__: data)
+        patch.setattr("finegrain.empirical.readers.subtypes.read_subtypes", lambda *_: below)
+        terms("small", "subtypes:small", least=2, seed=version, json_file=folder / "new" / "terms.json")
+
+
 def _predictions(folder, version):
     configs = [replace(CONFIG, seed=seed) for seed in (0, 1)]
     prediction_sweep.sweep(images(), configs, folder / "points.json")
@@ -121,6 +134,7 @@ WRITERS = {
     "train": _train,
     "recover": _recover,
     "glances": _glances,
+    "terms": _terms,
     "figures": lambda folder, version: figures(["invisible_subspace"], out=folder, seed=version, jobs=1),
     "accept": _accept,
     "image cache": _cache,
@@ -154,4 +168,5 @@ def quick():
         for name in ("by_view", "by_place", "by_epoch"):
             patch.setattr(study, name, lambda *_: [])
         patch.setattr(report, "_drawn", lambda *_: {})
+        patch.setattr(third_level, "by_class", lambda *_, **__: [TERMS])
         yield

@@ -11,7 +11,7 @@ from tiny_images import tiny_images
 from finegrain.empirical.hidden_classes.finer import by_epoch, structure
 from finegrain.empirical.hidden_classes.report import whole
 from finegrain.empirical.networks.training import train
-from finegrain.empirical.readers.data import halved
+from finegrain.empirical.readers.changed_sets import halved
 
 MAP = np.array([0, 0, 1, 1, 2, 2])
 

@@ -41,6 +41,8 @@ def test_terms_that_the_features_show_are_found_by_every_method():
     for row in rows:
         # Six standard deviations apart: an image in a thousand is nearer to another term.
         assert min(row["ari"].values()) > 0.9 and row["probe"] > 0.95
+        # By chance the index is 0 in the mean, with a deviation of about 1 / n or 0.01.
+        assert all(0 < value < 0.1 for value in row["chance"].values())
         assert row["largest"] == pytest.approx(1 / len(row["terms"]))
         assert row["images"] == 50 * len(row["terms"]) and row["test images"] == 20 * len(row["terms"])
 

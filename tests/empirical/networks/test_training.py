@@ -13,7 +13,7 @@ from tiny_images import tiny_images
 from finegrain.empirical.networks import training
 from finegrain.empirical.networks.recipe import Recipe, read_recipes
 from finegrain.empirical.networks.training import objective, precision_on, train
-from finegrain.empirical.readers.data import halved
+from finegrain.empirical.readers.changed_sets import halved
 from finegrain.empirical.readers.image_names import Names
 from finegrain.sims.run_folder import RunFolder
 from finegrain.theory import observables
@@ -259,6 +259,16 @@ def test_a_checkpoint_of_another_network_is_refused_and_kept(tmp_path):
     with pytest.raises(ValueError, match="holds a run of another config"):
         train(replace(SHORT, epochs=1, width=8), DATA, tmp_path, device="cpu")
     assert {p: p.read_bytes() for p in tmp_path.rglob("*.safetensors")} == before
+
+
+def test_a_run_on_superclasses_that_the_data_tell_is_refused_with_others(tmp_path):
+    """The recipe names the map, and the images are the same."""
+    one, other = (replace(DATA, names=Names(DATA.class_names, tuple(told))) for told in ("xxyy", "xyxy"))
+    recipe = replace(SHORT, epochs=1, map="superclasses")
+    assert train(recipe, one, tmp_path, device="cpu").coarse_map.tolist() == [0, 0, 1, 1]
+    assert len(train(recipe, one, tmp_path, device="cpu").metrics) == 2
+    with pytest.raises(ValueError, match="holds a run of another config"):
+        train(recipe, other, tmp_path, device="cpu")
 
 
 def test_a_diverging_run_says_so(tmp_path):

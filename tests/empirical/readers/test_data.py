@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 
 from finegrain.empirical.readers import data
 from finegrain.empirical.readers.data import Dataset, load
+from finegrain.empirical.readers.testing import write_images
 
 
 def write_idx(folder, zipped=False, **replaced):
@@ -156,9 +157,40 @@ def test_a_halved_set_has_each_class_twice_and_its_own_classes_above(name):
     assert (load("halved:5:digits").train_y != data.train_y).any()
 
 
+def test_held_out_images_stand_in_the_place_of_the_test_images_with_their_names(tmp_path):
+    write_images(tmp_path / "images.tar.xz", {"cat": "pets", "dog": "pets"}, train=20, test=5)
+    whole = load("images:images.tar.xz", tmp_path)
+    data = load("held-out:12:images:images.tar.xz", tmp_path)
+    assert (len(data.train_y), len(data.test_y)) == (28, 12) and data.name.startswith("held-out:12:")
+    number = {path: i for i, path in enumerate(whole.names.train_paths)}
+    for split in ("train", "test"):
+        rows = [number[path] for path in getattr(data.names, f"{split}_paths")]
+        np.testing.assert_array_equal(getattr(data, f"{split}_x"), whole.train_x[rows])
+        np.testing.assert_array_equal(getattr(data, f"{split}_y"), whole.train_y[rows])
+        assert getattr(data.names, f"{split}_files") == tuple(whole.names.train_files[i] for i in rows)
+    assert not set(data.names.train_paths) & set(data.names.test_paths)
+    again = load("held-out:12:images:images.tar.xz", tmp_path)
+    assert again.names == data.names and len(set(data.test_y.tolist())) == 2
+
+
+@pytest.mark.parametrize("count", [0, 1437])
+def test_what_cannot_be_held_out_is_refused(count):
+    with pytest.raises(
+        ValueError, match=r"count must be (an integer >= 1|below the 1437 training images), got"
+    ):
+        load(f"held-out:{count}:digits")
+
+
 @pytest.mark.parametrize("name", ["halved", "halved:3", "halved:x:digits", "halved:-1:digits", "halved:3:"])
 def test_a_halved_set_without_a_seed_or_a_name_is_refused(name):
     with pytest.raises(
-        ValueError, match=r"halved:SEED:NAME needs a whole number >= 0 and a set's name, got "
+        ValueError, match=r"halved:NUMBER:NAME needs a whole number >= 0 and the name of a set"
     ):
         load(name)
+
+
+def test_a_set_is_halved_and_held_out_once_each():
+    data = load("halved:1:held-out:100:digits")
+    assert data.num_fine == 20 and len(data.test_y) == 100
+    with pytest.raises(ValueError, match=r"must change a set once, got 'halved:1:halved:2:digits'"):
+        load("halved:1:halved:2:digits")

@@ -144,6 +144,13 @@ def test_a_damaged_entry_is_decoded_anew(tmp_path, source, name, damage):
     )
 
 
+def test_another_name_in_an_entry_is_found_out(tmp_path, source):
+    cached(tmp_path / "cache", "images", source, decoded)
+    file = entry(tmp_path / "cache") / "names.json"
+    file.write_bytes(file.read_bytes().replace(b'"dog"', b'"cow"'))
+    assert same(cached(tmp_path / "cache", "images", source, decoded), decoded())
+
+
 def test_an_error_of_the_reader_passes_and_a_damaged_entry_stays(tmp_path, source):
     cached(tmp_path / "cache", "images", source, decoded)
     file = entry(tmp_path / "cache") / "train_x.npy"
