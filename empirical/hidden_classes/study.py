@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from finegrain.empirical.hidden_classes.score import cluster_and_probe
 from finegrain.empirical.networks.representation import Features, classifier_of, represent
 from finegrain.empirical.networks.training import Trained
+from finegrain.sims.workers import in_order
 from finegrain.theory import observables
 from finegrain.theory.moments import Moments
 from finegrain.theory.theorems import where_to_look
@@ -161,10 +162,11 @@ def score_rows(shown: Representation, coarse_map: Labels, seed: int) -> list[Row
 
 def _side_by_side(shown: Mapping[Name, Representation], trained: Trained, jobs: int) -> dict[Name, list[Row]]:
     """The rows of each representation, found in so many processes."""
-    from joblib import Parallel, delayed
+    from joblib import delayed
 
     coarse_map, seed = trained.coarse_map, trained.recipe.seed
-    rows = Parallel(n_jobs=jobs)(delayed(score_rows)(one, coarse_map, seed) for one in shown.values())
+    # Workers end with this process, however it ends.
+    rows = in_order(jobs, (delayed(score_rows)(one, coarse_map, seed) for one in shown.values()))
     return dict(zip(shown, rows, strict=True))
 
 

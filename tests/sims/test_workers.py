@@ -1,6 +1,7 @@
 """Workers end with the program that started them, however it ends, and give the same results."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,3 +127,11 @@ def test_results_come_in_order_and_an_error_comes_too(jobs):
 def test_a_process_that_is_not_the_parent_is_not_watched():
     workers.end_with(os.getpid())
     assert not workers._watched
+
+
+def test_processes_are_started_in_one_place():
+    """Whatever starts workers by itself leaves them behind when it is killed; a Dask cluster keeps its own."""
+    folders = ("theory", "sims", "empirical", "paper_figs")
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    starts = {str(f.relative_to(ROOT)) for f in files if re.search(r"\bParallel\(", f.read_text())}
+    assert starts == {"sims/workers.py", "sims/sweeps/sweep.py"}
