@@ -39,7 +39,9 @@ def counts(sample: ArrayLike, edges: ArrayLike) -> Array:
 
 
 def p_value(sample: ArrayLike, edges: ArrayLike) -> float:
-    """The p-value in (0, 1] of one mode, given edges (4,) of M, V and R that the sample had no say in.
+    """The p-value of one mode, for an independent sample that had no say in the edges (4,) of M, V and R.
+
+    In [0, 1]: tails below 1e-323 are 0.
 
     Raises:
         ValueError: as `counts`.
