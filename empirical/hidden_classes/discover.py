@@ -76,7 +76,8 @@ class Discovery:
 
     def predict(self, features: ArrayLike, coarse: ArrayLike) -> tuple[Labels, NDArray[np.float64]]:
         """Subclass and its probability, (N',) each, of new samples (N', D) in coarse classes (N',) of 0..K-1."""
-        x = checks.features("features", np.asarray(features), len(self.projection)) @ self.projection
+        # Not projected: the axes of the rules lie off the classifier.
+        x = checks.features("features", np.asarray(features), len(self.projection))
         y = checks.labels("coarse", np.asarray(coarse), x, len(self.rules))
         subclass, sure = np.zeros(len(y), dtype=np.int64), np.ones(len(y))
         for k, rule in enumerate(self.rules):
@@ -91,14 +92,16 @@ class Discovery:
 
         A row per subclass, the worst first: class, subclass, samples, error, and the 95 % interval of Wilson (1927).
         """
+        from scipy.stats import binomtest
+
         y = checks.labels("predicted", np.asarray(predicted), self.coarse, len(self.tests))
         rows = []
         for k, count in enumerate(self.counts):
             for s in range(count):
                 wrong = (y != k)[(self.coarse == k) & (self.subclass == s)]
-                low, high = _wilson(int(wrong.sum()), len(wrong))
+                interval = binomtest(int(wrong.sum()), len(wrong)).proportion_ci(method="wilson")
                 told = {"class": self.class_names[k], "subclass": s, "samples": len(wrong)}
-                rows.append(told | {"error": float(wrong.mean()), "low": low, "high": high})
+                rows.append(told | {"error": float(wrong.mean()), "low": interval.low, "high": interval.high})
         return sorted(rows, key=lambda row: -row["error"])
 
     def smallest_subclass(self, share: float = 0.05, power: float = 0.9) -> list[str]:
@@ -213,9 +216,3 @@ def _read(features: Any, coarse: Any) -> tuple[Floats, Labels, list[str]]:
 def _plain(block: Any) -> Floats:
     """A NumPy block in its own precision; half precision, which NumPy lacks, in float64."""
     return block if isinstance(block, np.ndarray) else host(checks.float64("features", block))
-
-
-def _wilson(wrong: int, n: int) -> tuple[float, float]:
-    z2 = 1.959964**2
-    middle, half = wrong + z2 / 2, np.sqrt(z2 * (wrong * (n - wrong) / n + z2 / 4))
-    return float(max(0.0, (middle - half) / (n + z2))), float((middle + half) / (n + z2))

@@ -45,6 +45,7 @@ def test_the_hidden_stratum_is_found_where_it_is_and_nowhere_else(found):
     assert found.counts.tolist() == [1, 2, 1]
     assert found.p_values[1] < 1e-4
     assert found.p_values[[0, 2]].min() > 0.05
+    assert found.held_out.tolist() == [1, 2, 1]
     own = found.subclass[coarse == 1]
     right = np.mean(own == hidden[coarse == 1])
     assert max(right, 1 - right) > 0.99
@@ -80,6 +81,7 @@ def test_the_files_say_what_was_found(found, tmp_path):
     assert [int(row["sample"]) for row in rows] == list(range(len(found.coarse)))
     assert [row["coarse_class"] for row in rows] == [["cat", "dog", "tree"][k] for k in found.coarse]
     assert [int(row["subclass"]) for row in rows] == found.subclass.tolist()
+    assert [row["confidence"] for row in rows] == [f"{sure:.6f}" for sure in found.confidence]
     arrays = np.load(paths[1])
     for name, expected in (("coarse_class", found.coarse), ("subclass", found.subclass)):
         np.testing.assert_array_equal(arrays[name], expected)
@@ -102,6 +104,13 @@ def test_new_samples_go_to_the_stratum_they_belong_to(found):
     assert max(right, 1 - right) > 0.99
     assert (subclass[coarse != 1] == 0).all() and (sure[coarse != 1] == 1).all()
     assert sure.min() > 0.5
+
+
+def test_new_samples_are_not_told_apart_by_what_the_classifier_sees(found):
+    x, coarse, _, classifier = stratified(8)
+    moved = x + 1e3 * np.random.default_rng(0).standard_normal((len(x), 2)) @ classifier
+    for as_is, after in zip(found.predict(x, coarse), found.predict(moved, coarse), strict=True):
+        np.testing.assert_allclose(after, as_is, atol=1e-6)
 
 
 def test_the_stratum_that_fails_is_named_first(found):

@@ -55,6 +55,17 @@ def test_the_best_triple_is_the_best_of_all_tried_one_by_one(seed):
     assert best_intervals(p)[0][0] == pytest.approx(best, rel=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_edges_are_those_of_the_evidence(seed):
+    p = two_heaps(seed)
+    evidence, edges = best_intervals(p[:, None])
+    left, valley, right = counts(p, edges[0])
+    m, v, r = np.diff(edges[0])
+    assert min(log_ratio(left, valley, m, v), log_ratio(right, valley, r, v)) == pytest.approx(
+        evidence[0], rel=1e-6
+    )
+
+
 def test_columns_do_not_see_each_other():
     columns = np.stack([two_heaps(s) for s in range(4)], axis=1)
     evidence, edges = best_intervals(columns)
